@@ -1,1 +1,26 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+// Words: quantities with units, the big choices, and what must never be printed.
+mod environment;
+mod profile;
+mod secret;
+mod units;
+
+// What a settings type says about itself.
+mod machine;
+mod origin;
+mod patch;
+mod problem;
+mod settings;
+
+pub use environment::{BadEnvironment, Environment};
+pub use machine::{Cgroup, CgroupVersion, Machine, Measured, MemoryFiles, MemoryUsage};
+pub use origin::Origin;
+pub use patch::{Patch, Template};
+pub use problem::{Invalid, Problem, Problems};
+pub use profile::{Profile, UnknownProfile};
+pub use secret::Secret;
+pub use settings::Settings;
+pub use units::{ByteSize, Duration, MemoryLimit, ParseUnitError, Rate, Share};
