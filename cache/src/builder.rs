@@ -1,0 +1,264 @@
+//! How a cache is described. Setters only take notes; [`CacheBuilder::build`] checks everything.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use trimtab_config::ByteSize;
+
+use crate::cache::{Cache, DefaultHasher};
+use crate::caches::check_name;
+use crate::config::CacheSettings;
+use crate::error::BuildError;
+use crate::expiry::Clock;
+use crate::policy::PolicyKind;
+use crate::store::budget::UNLIMITED;
+use crate::store::{Plan, Store};
+use crate::weigher::{self, Weigher};
+
+/// The most entries of a cache.
+pub(crate) const MAX_ENTRIES: u64 = (u32::MAX - 1) as u64;
+/// The highest byte limit, 64 PiB; keeps all sums of weights in range.
+pub(crate) const MAX_BYTES: u64 = 1 << 56;
+/// The most shards.
+const MAX_SHARDS: usize = 1024;
+/// A shard of fewer entries judges by too few of them.
+const ENTRIES_PER_SHARD: u64 = 2048;
+/// What an entry is taken to weigh when only bytes limit the cache.
+const BYTES_PER_ENTRY_GUESS: u64 = 512;
+
+/// A description of a cache; see [`Cache::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use trimtab_cache::{Cache, PolicyKind, weigher};
+/// use trimtab_config::ByteSize;
+///
+/// let pages: Cache<String, String> = Cache::builder()
+///     .name("pages")
+///     .max_bytes(ByteSize::mib(64))
+///     .weigher(weigher::heap)
+///     .ttl(Duration::from_secs(60))
+///     .policy(PolicyKind::Adaptive)
+///     .build()?;
+/// assert_eq!(pages.stats().max_bytes, Some(64 << 20));
+/// # Ok::<(), trimtab_cache::BuildError>(())
+/// ```
+#[must_use = "nothing is built before `build`"]
+pub struct CacheBuilder<K, V, S = DefaultHasher> {
+    name: String,
+    max_entries: Option<u64>,
+    max_bytes: Option<ByteSize>,
+    weigher: Option<Weigher<K, V>>,
+    ttl: Option<Duration>,
+    policy: PolicyKind,
+    shards: Option<usize>,
+    clock: Clock,
+    metrics: bool,
+    hasher: S,
+}
+
+impl<K, V> CacheBuilder<K, V> {
+    pub(crate) fn new() -> Self {
+        Self {
+            name: "cache".to_string(),
+            max_entries: None,
+            max_bytes: None,
+            weigher: None,
+            ttl: None,
+            policy: PolicyKind::default(),
+            shards: None,
+            clock: Clock::system(),
+            metrics: true,
+            hasher: DefaultHasher::default(),
+        }
+    }
+}
+
+impl<K, V, S> CacheBuilder<K, V, S> {
+    /// Names the cache in metrics and messages: `[a-z0-9_-]{1,64}`, starting with a letter or digit.
+    /// Caches that publish metrics should have different names. Default: `cache`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Limits the number of entries, from 1 to 4,294,967,294.
+    pub fn max_entries(mut self, max_entries: u64) -> Self {
+        self.max_entries = Some(max_entries);
+        self
+    }
+
+    /// Limits the memory of all entries, each with its [overhead](Cache::entry_overhead). Needs a
+    /// [`weigher`](Self::weigher).
+    pub fn max_bytes(mut self, max_bytes: ByteSize) -> Self {
+        self.max_bytes = Some(max_bytes);
+        self
+    }
+
+    /// Tells how many bytes a key and value own *outside* of themselves; zero is fine, since the overhead is added.
+    ///
+    /// Asked once for each value stored. [`weigher::heap`](fn@crate::weigher::heap) suits common types. A panic in it reaches the
+    /// caller and leaves the cache as it was.
+    pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u64 + Send + Sync + 'static) -> Self {
+        self.weigher = Some(Arc::new(weigher));
+        self
+    }
+
+    /// Time after which a value is no longer returned, counted from its insertion. Default: none.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// Who has to leave when there is no room. Default: [`PolicyKind::Adaptive`].
+    pub fn policy(mut self, policy: PolicyKind) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Number of independently locked shards, a power of two up to 1,024.
+    ///
+    /// Default: four for each core, fewer for small caches. One shard makes the policy exact and results repeatable.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = Some(shards);
+        self
+    }
+
+    /// The clock for time to live and load times. Default: the system's monotonic clock.
+    pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
+        self.clock = clock.into();
+        self
+    }
+
+    /// Whether [`publish_metrics`](Cache::publish_metrics) and loads emit metrics. Default: yes.
+    pub fn metrics(mut self, metrics: bool) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Hashes keys with another hasher. It should be seeded, or an attacker may choose keys that collide.
+    pub fn hasher<T: BuildHasher>(self, hasher: T) -> CacheBuilder<K, V, T> {
+        CacheBuilder {
+            name: self.name,
+            max_entries: self.max_entries,
+            max_bytes: self.max_bytes,
+            weigher: self.weigher,
+            ttl: self.ttl,
+            policy: self.policy,
+            shards: self.shards,
+            clock: self.clock,
+            metrics: self.metrics,
+            hasher,
+        }
+    }
+
+    /// Takes limits, time to live, policy and metrics from settings. Compression concerns byte caches only.
+    pub fn settings(mut self, settings: &CacheSettings) -> Self {
+        self.max_entries = settings.max_entries;
+        self.max_bytes = settings.max_bytes;
+        self.ttl = settings.ttl.map(|ttl| *ttl);
+        self.policy = settings.policy;
+        self.metrics = settings.metrics;
+        self
+    }
+
+    /// Checks the description and builds the cache. Nothing is allocated for entries before they come.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] when no limit is set, a number is zero or out of range, bytes are limited without a weigher, or the
+    /// name is not allowed.
+    pub fn build(self) -> Result<Cache<K, V, S>, BuildError>
+    where
+        K: Hash + Eq,
+        S: BuildHasher,
+    {
+        check_name(&self.name)?;
+        let max_bytes = self.max_bytes.map(ByteSize::as_u64);
+        check_limits::<K, V>(&self.name, self.max_entries, max_bytes, self.weigher.is_some())?;
+        if self.ttl.is_some_and(|ttl| ttl.is_zero()) {
+            return Err(BuildError::Zero { name: self.name, field: "ttl" });
+        }
+        let shards = self.shards.unwrap_or_else(|| shards_for(self.max_entries, max_bytes));
+        if !shards.is_power_of_two() || shards > MAX_SHARDS {
+            return Err(BuildError::Shards { name: self.name, shards, limit: MAX_SHARDS });
+        }
+        let store = Store::new(Plan {
+            name: self.name.into(),
+            hasher: self.hasher,
+            clock: self.clock,
+            policy: self.policy,
+            shards,
+            max_entries: self.max_entries,
+            max_bytes,
+            weigher: self.weigher,
+            overhead: weigher::overhead::<K, V>(),
+            ttl: self.ttl,
+            metrics: self.metrics,
+        });
+        Ok(Cache { store: Arc::new(store) })
+    }
+}
+
+impl<K, V, S> fmt::Debug for CacheBuilder<K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheBuilder")
+            .field("name", &self.name)
+            .field("max_entries", &self.max_entries)
+            .field("max_bytes", &self.max_bytes)
+            .field("ttl", &self.ttl)
+            .field("policy", &self.policy)
+            .field("shards", &self.shards)
+            .field("clock", &self.clock)
+            .field("metrics", &self.metrics)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A limit of the budget, where the highest number means none.
+pub(crate) fn limit(limit: u64) -> Option<u64> {
+    (limit != UNLIMITED).then_some(limit)
+}
+
+/// What every pair of limits has to fulfil, at the beginning and at run time.
+pub(crate) fn check_limits<K, V>(
+    name: &str,
+    max_entries: Option<u64>,
+    max_bytes: Option<u64>,
+    weighed: bool,
+) -> Result<(), BuildError> {
+    let name = || name.to_string();
+    if max_entries.is_none() && max_bytes.is_none() {
+        return Err(BuildError::Unbounded { name: name() });
+    }
+    for (field, value, limit) in [("max_entries", max_entries, MAX_ENTRIES), ("max_bytes", max_bytes, MAX_BYTES)] {
+        match value {
+            Some(0) => return Err(BuildError::Zero { name: name(), field }),
+            Some(value) if value > limit => return Err(BuildError::TooLarge { name: name(), field, value, limit }),
+            _ => {}
+        }
+    }
+    if let Some(max_bytes) = max_bytes {
+        let overhead = weigher::overhead::<K, V>();
+        if max_bytes < overhead {
+            return Err(BuildError::SmallerThanOneEntry { name: name(), max_bytes, overhead });
+        }
+        if !weighed {
+            return Err(BuildError::WeigherMissing { name: name() });
+        }
+    }
+    Ok(())
+}
+
+/// Four shards a core keep writers apart; small caches get fewer, so that each shard still judges by many entries.
+fn shards_for(max_entries: Option<u64>, max_bytes: Option<u64>) -> usize {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let by_cores = (cores * 4).next_power_of_two().min(MAX_SHARDS);
+    let entries = max_entries.unwrap_or(u64::MAX).min(max_bytes.map_or(u64::MAX, |max| max / BYTES_PER_ENTRY_GUESS));
+    let by_size = (entries / ENTRIES_PER_SHARD).max(1);
+    // The power of two at or below.
+    by_cores.min(1 << by_size.ilog2().min(30))
+}

@@ -1,0 +1,196 @@
+//! Clocks and deadlines.
+//!
+//! A deadline is a number of nanoseconds on the cache's own monotonic clock, so a jump of the wall clock changes
+//! nothing. Time is handed in: the default clock is `std::time::Instant`, tests take a [`ManualClock`] or any closure,
+//! for example over tokio's pausable clock. A cache whose entries cannot expire never reads its clock on a hit.
+//!
+//! Deadlines that have passed are found through an ordered set per shard: the cost is one small tree node per entry
+//! *that can expire*, and removal of expired entries touches nothing else.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// The deadline of an entry that does not expire.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// A monotonic source of time: how long ago an arbitrary, fixed moment was.
+///
+/// ```
+/// use std::time::Duration;
+/// use trimtab_cache::{Cache, Clock, ManualClock};
+///
+/// let clock = ManualClock::new();
+/// let cache = Cache::builder().max_entries(10).ttl(Duration::from_secs(1)).clock(clock.clone()).build()?;
+/// cache.insert("a", 1);
+/// clock.advance(Duration::from_secs(1));
+/// assert_eq!(cache.get("a"), None);
+/// # Ok::<(), trimtab_cache::BuildError>(())
+/// ```
+///
+/// With tokio's clock, which tests can pause:
+///
+/// ```
+/// # use trimtab_cache::Clock;
+/// let start = tokio::time::Instant::now();
+/// let clock = Clock::from_fn(move || start.elapsed());
+/// ```
+#[derive(Clone)]
+pub struct Clock(Source);
+
+#[derive(Clone)]
+enum Source {
+    System(Instant),
+    Function(Arc<dyn Fn() -> Duration + Send + Sync>),
+}
+
+impl Clock {
+    /// The system's monotonic clock.
+    pub fn system() -> Self {
+        Self(Source::System(Instant::now()))
+    }
+
+    /// A clock that answers `elapsed()`, which must not run backwards.
+    pub fn from_fn(elapsed: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        Self(Source::Function(Arc::new(elapsed)))
+    }
+
+    /// Time since the clock's own beginning.
+    pub fn elapsed(&self) -> Duration {
+        match &self.0 {
+            Source::System(start) => start.elapsed(),
+            Source::Function(elapsed) => elapsed(),
+        }
+    }
+
+    /// Nanoseconds since the clock's own beginning; stops one short of [`NEVER`] after 584 years.
+    pub(crate) fn now(&self) -> u64 {
+        nanos(self.elapsed())
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::system()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Source::System(_) => f.write_str("Clock::system"),
+            Source::Function(_) => f.write_str("Clock::from_fn"),
+        }
+    }
+}
+
+/// A clock that moves only when told to, for tests. Clones share the time.
+#[derive(Debug, Clone, Default)]
+pub struct ManualClock(Arc<AtomicU64>);
+
+impl ManualClock {
+    /// A clock that stands at zero.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Moves the time forward; stops at the end of time instead of wrapping.
+    pub fn advance(&self, by: Duration) {
+        let _ = self
+            .0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |now| Some(now.saturating_add(nanos(by)).min(NEVER - 1)));
+    }
+}
+
+impl From<ManualClock> for Clock {
+    fn from(manual: ManualClock) -> Self {
+        Self::from_fn(move || Duration::from_nanos(manual.0.load(Ordering::SeqCst)))
+    }
+}
+
+/// Whole nanoseconds, at most one short of [`NEVER`].
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(NEVER).min(NEVER - 1)
+}
+
+/// The moment `ttl` from now; a time to live beyond the clock's range (584 years) means never.
+pub(crate) fn deadline(now: u64, ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_nanos()).map_or(NEVER, |ttl| now.saturating_add(ttl))
+}
+
+/// The deadlines of one shard, soonest first.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines(BTreeSet<(u64, u32)>);
+
+impl Deadlines {
+    /// Notes the deadline of an entry; an entry that never expires costs nothing.
+    pub(crate) fn set(&mut self, token: u32, deadline: u64) {
+        if deadline != NEVER {
+            self.0.insert((deadline, token));
+        }
+    }
+
+    /// Forgets the deadline of an entry.
+    pub(crate) fn unset(&mut self, token: u32, deadline: u64) {
+        if deadline != NEVER {
+            self.0.remove(&(deadline, token));
+        }
+    }
+
+    /// Whether no entry of the shard can expire.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The entry whose deadline has passed longest ago, if any has.
+    pub(crate) fn due(&self, now: u64) -> Option<u32> {
+        self.0.first().filter(|(deadline, _)| *deadline <= now).map(|(_, token)| *token)
+    }
+
+    /// How many entries can expire; for the validator.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether exactly this deadline is noted; for the validator.
+    pub(crate) fn holds(&self, token: u32, deadline: u64) -> bool {
+        self.0.contains(&(deadline, token))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_to_live_beyond_the_clock_means_never() {
+        assert_eq!(deadline(5, Duration::MAX), NEVER);
+        assert_eq!(deadline(u64::MAX - 3, Duration::from_nanos(10)), NEVER);
+        assert_eq!(deadline(5, Duration::from_nanos(10)), 15);
+    }
+
+    #[test]
+    fn manual_clock_stops_at_the_end_of_time() {
+        let manual = ManualClock::new();
+        let clock = Clock::from(manual.clone());
+        manual.advance(Duration::MAX);
+        manual.advance(Duration::MAX);
+        assert_eq!(clock.now(), NEVER - 1);
+    }
+
+    #[test]
+    fn only_passed_deadlines_are_due_soonest_first() {
+        let mut deadlines = Deadlines::default();
+        deadlines.set(1, 30);
+        deadlines.set(2, 10);
+        deadlines.set(3, NEVER);
+        assert_eq!(deadlines.len(), 2);
+        assert_eq!(deadlines.due(9), None);
+        assert_eq!(deadlines.due(10), Some(2));
+        deadlines.unset(2, 10);
+        assert_eq!(deadlines.due(29), None);
+        assert!(deadlines.holds(1, 30));
+    }
+}

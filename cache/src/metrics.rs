@@ -1,0 +1,141 @@
+//! The metrics of this crate: names, units, and the handles through which a cache publishes.
+//!
+//! A cache counts anyway, so its counters are published from a snapshot, on demand: whoever scrapes calls
+//! [`publish_metrics`](crate::Cache::publish_metrics) first. A hit pays nothing. Handles are resolved at the first
+//! publication or load, once per cache; install the recorder before that.
+//!
+//! | name | kind | labels | unit |
+//! |---|---|---|---|
+//! | `trimtab_cache_hits_total`, `…_misses_total` | counter | cache | lookups |
+//! | `trimtab_cache_inserts_total`, `…_updates_total`, `…_rejected_total` | counter | cache | values |
+//! | `trimtab_cache_evictions_total` | counter | cache, cause | entries |
+//! | `trimtab_cache_loads_total`, `…_load_failures_total`, `…_load_aborts_total` | counter | cache | loads |
+//! | `trimtab_cache_load_joins_total` | counter | cache | calls |
+//! | `trimtab_cache_load_seconds` | histogram | cache | seconds |
+//! | `trimtab_cache_entries`, `…_capacity_entries` | gauge | cache | entries |
+//! | `trimtab_cache_weight_bytes`, `…_capacity_bytes` | gauge | cache | bytes |
+//!
+//! A capacity gauge is absent while that limit is not set.
+
+use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
+
+use crate::stats::{CacheStats, Cause};
+
+/// Lookups that found a live entry.
+pub const HITS: &str = "trimtab_cache_hits_total";
+/// Lookups that found none.
+pub const MISSES: &str = "trimtab_cache_misses_total";
+/// Values stored under a new key.
+pub const INSERTS: &str = "trimtab_cache_inserts_total";
+/// Values stored over another one.
+pub const UPDATES: &str = "trimtab_cache_updates_total";
+/// Values refused.
+pub const REJECTED: &str = "trimtab_cache_rejected_total";
+/// Entries that left, by cause.
+pub const EVICTIONS: &str = "trimtab_cache_evictions_total";
+/// Loaders that ran to their end.
+pub const LOADS: &str = "trimtab_cache_loads_total";
+/// Loaders that answered with an error.
+pub const LOAD_FAILURES: &str = "trimtab_cache_load_failures_total";
+/// Loaders that were cancelled or panicked.
+pub const LOAD_ABORTS: &str = "trimtab_cache_load_aborts_total";
+/// Calls that waited for another call's load.
+pub const LOAD_JOINS: &str = "trimtab_cache_load_joins_total";
+/// Time of a load.
+pub const LOAD_SECONDS: &str = "trimtab_cache_load_seconds";
+/// Entries held.
+pub const ENTRIES: &str = "trimtab_cache_entries";
+/// Limit on entries.
+pub const CAPACITY_ENTRIES: &str = "trimtab_cache_capacity_entries";
+/// Bytes held, overhead included.
+pub const WEIGHT: &str = "trimtab_cache_weight_bytes";
+/// Limit on bytes.
+pub const CAPACITY_BYTES: &str = "trimtab_cache_capacity_bytes";
+
+/// The resolved handles of one cache.
+#[derive(Debug)]
+pub(crate) struct Handles {
+    cache: String,
+    hits: Counter,
+    misses: Counter,
+    inserts: Counter,
+    updates: Counter,
+    rejected: Counter,
+    evictions: [Counter; Cause::ALL.len()],
+    loads: Counter,
+    load_failures: Counter,
+    load_aborts: Counter,
+    load_joins: Counter,
+    load_seconds: Histogram,
+    entries: Gauge,
+    weight: Gauge,
+}
+
+impl Handles {
+    pub(crate) fn resolve(cache: &str) -> Self {
+        describe();
+        let cache = cache.to_string();
+        let labels = || [("cache", cache.clone())];
+        Self {
+            hits: counter!(HITS, &labels()),
+            misses: counter!(MISSES, &labels()),
+            inserts: counter!(INSERTS, &labels()),
+            updates: counter!(UPDATES, &labels()),
+            rejected: counter!(REJECTED, &labels()),
+            evictions: Cause::ALL.map(|cause| counter!(EVICTIONS, "cache" => cache.clone(), "cause" => cause.as_str())),
+            loads: counter!(LOADS, &labels()),
+            load_failures: counter!(LOAD_FAILURES, &labels()),
+            load_aborts: counter!(LOAD_ABORTS, &labels()),
+            load_joins: counter!(LOAD_JOINS, &labels()),
+            load_seconds: histogram!(LOAD_SECONDS, &labels()),
+            entries: gauge!(ENTRIES, &labels()),
+            weight: gauge!(WEIGHT, &labels()),
+            cache,
+        }
+    }
+
+    pub(crate) fn publish(&self, stats: &CacheStats) {
+        self.hits.absolute(stats.hits);
+        self.misses.absolute(stats.misses);
+        self.inserts.absolute(stats.inserts);
+        self.updates.absolute(stats.updates);
+        self.rejected.absolute(stats.rejected);
+        for (counter, cause) in self.evictions.iter().zip(Cause::ALL) {
+            counter.absolute(stats.evictions.by(cause));
+        }
+        self.loads.absolute(stats.loads);
+        self.load_failures.absolute(stats.load_failures);
+        self.load_aborts.absolute(stats.load_aborts);
+        self.load_joins.absolute(stats.load_joins);
+        self.entries.set(stats.entries as f64);
+        self.weight.set(stats.weight_bytes as f64);
+        // Limits may be set and lifted at run time, so these two are looked up: publication is rare.
+        for (name, limit) in [(CAPACITY_ENTRIES, stats.max_entries), (CAPACITY_BYTES, stats.max_bytes)] {
+            if let Some(limit) = limit {
+                gauge!(name, "cache" => self.cache.clone()).set(limit as f64);
+            }
+        }
+    }
+
+    pub(crate) fn record_load(&self, nanos: u64) {
+        self.load_seconds.record(nanos as f64 / 1e9);
+    }
+}
+
+fn describe() {
+    metrics::describe_counter!(HITS, Unit::Count, "Lookups that found a live entry");
+    metrics::describe_counter!(MISSES, Unit::Count, "Lookups that found none");
+    metrics::describe_counter!(INSERTS, Unit::Count, "Values stored under a new key");
+    metrics::describe_counter!(UPDATES, Unit::Count, "Values stored over another one");
+    metrics::describe_counter!(REJECTED, Unit::Count, "Values refused as too heavy or expired at once");
+    metrics::describe_counter!(EVICTIONS, Unit::Count, "Entries that left, by cause");
+    metrics::describe_counter!(LOADS, Unit::Count, "Loaders that ran to their end");
+    metrics::describe_counter!(LOAD_FAILURES, Unit::Count, "Loaders that answered with an error");
+    metrics::describe_counter!(LOAD_ABORTS, Unit::Count, "Loaders that were cancelled or panicked");
+    metrics::describe_counter!(LOAD_JOINS, Unit::Count, "Calls that waited for another call's load");
+    metrics::describe_histogram!(LOAD_SECONDS, Unit::Seconds, "Time of a load");
+    metrics::describe_gauge!(ENTRIES, Unit::Count, "Entries held");
+    metrics::describe_gauge!(CAPACITY_ENTRIES, Unit::Count, "Limit on entries");
+    metrics::describe_gauge!(WEIGHT, Unit::Bytes, "Bytes held, overhead included");
+    metrics::describe_gauge!(CAPACITY_BYTES, Unit::Bytes, "Limit on bytes");
+}
