@@ -108,7 +108,15 @@ mod tests {
         assert!(Packed::pack(text.clone(), Compression::Lz4, 1000).is_compressed());
         assert!(!Packed::pack(text.clone(), Compression::Lz4, 1001).is_compressed());
         assert!(!Packed::pack(text, Compression::Off, 0).is_compressed());
-        let noise: Bytes = (0..1000_u64).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u8).collect();
+        let mut noise = 88_172_645_463_325_252_u64;
+        let noise: Bytes = std::iter::repeat_with(|| {
+            noise ^= noise << 13;
+            noise ^= noise >> 7;
+            noise ^= noise << 17;
+            noise as u8
+        })
+        .take(1000)
+        .collect();
         assert!(!Packed::pack(noise, Compression::Lz4, 0).is_compressed());
     }
 }

@@ -1,28 +1,4 @@
-//! A typed, concurrent, in-memory cache for tokio services.
-//!
-//! One budget per cache (entries, bytes or both), expiry per entry, a policy that adapts itself to the traffic,
-//! one load for all who wait on the same missing key, and statistics cheap enough to leave on.
-//!
-//! ```
-//! use std::time::Duration;
-//! use trimtab_cache::Cache;
-//!
-//! let users = Cache::builder()
-//!     .name("users")
-//!     .max_entries(10_000)
-//!     .ttl(Duration::from_secs(300))
-//!     .build()?;
-//!
-//! users.insert(7, "Ada".to_string());
-//! assert_eq!(users.get(&7).as_deref(), Some("Ada"));
-//! assert_eq!(users.get(&8), None);
-//!
-//! // A missing value is loaded once, however many ask for it at the same time.
-//! let name = users.get_or_insert_with(8, || "Grace".to_string());
-//! assert_eq!(name, "Grace");
-//! assert_eq!(users.stats().loads, 1);
-//! # Ok::<(), trimtab_cache::BuildError>(())
-//! ```
+#![doc = include_str!("../README.md")]
 //!
 //! # Reading order
 //!
@@ -40,10 +16,6 @@
 //! | [`error`] | every refusal, with the way out |
 //!
 //! Inside, `store` holds the shards (index, entries, policy and flights under one lock each) and the budget they share.
-//!
-//! # Features
-//!
-//! `compress` (default) lets a [`ByteCache`] keep large values as lz4.
 
 #![forbid(unsafe_code)]
 
