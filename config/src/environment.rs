@@ -36,12 +36,7 @@ pub enum Environment {
 
 impl Environment {
     /// The environments that have a name of their own here.
-    pub const KNOWN: [Self; 4] = [
-        Self::Production,
-        Self::Staging,
-        Self::Development,
-        Self::Test,
-    ];
+    pub const KNOWN: [Self; 4] = [Self::Production, Self::Staging, Self::Development, Self::Test];
 
     /// The name used in files and variables, always lower case.
     pub fn name(&self) -> &str {
@@ -73,9 +68,7 @@ impl FromStr for Environment {
             "development" | "dev" => Self::Development,
             "test" => Self::Test,
             other => {
-                let fits = |c: char| {
-                    c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_')
-                };
+                let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
                 if other.is_empty() || other.len() > 64 || !other.chars().all(fits) {
                     return Err(BadEnvironment(crate::units::shorten(text.to_owned())));
                 }
@@ -128,10 +121,7 @@ mod tests {
         for name in ["production", "staging", "development", "test", "canary-2"] {
             let environment: Environment = name.parse().unwrap();
             assert_eq!(environment.to_string(), name);
-            assert_eq!(
-                serde_json::from_value::<Environment>(name.into()).unwrap(),
-                environment
-            );
+            assert_eq!(serde_json::from_value::<Environment>(name.into()).unwrap(), environment);
         }
         assert_eq!("PROD".parse(), Ok(Environment::Production));
     }
@@ -139,13 +129,7 @@ mod tests {
     #[test]
     fn unusable_names_are_refused() {
         for name in ["", " ", "a b", "../x", "é", &"x".repeat(65)] {
-            assert!(
-                name.parse::<Environment>()
-                    .unwrap_err()
-                    .to_string()
-                    .contains("write production"),
-                "{name}"
-            );
+            assert!(name.parse::<Environment>().unwrap_err().to_string().contains("write production"), "{name}");
         }
     }
 }

@@ -15,7 +15,19 @@ mod patch;
 mod problem;
 mod settings;
 
+// From sources to settings.
+#[cfg(feature = "load")]
+mod load;
+
+// While the program runs.
+#[cfg(feature = "watch")]
+mod live;
+
 pub use environment::{BadEnvironment, Environment};
+#[cfg(feature = "watch")]
+pub use live::{Change, Changes, LeafChange, Live, Subscription, WatchError, WatchOptions};
+#[cfg(feature = "load")]
+pub use load::{Candidate, Explanation, Leaf, Loaded, Loader, Summary, schema};
 pub use machine::{Cgroup, CgroupVersion, Machine, Measured, MemoryFiles, MemoryUsage};
 pub use origin::Origin;
 pub use patch::{Patch, Template};

@@ -28,10 +28,7 @@ pub struct Measured<T> {
 impl<T> Measured<T> {
     /// A figure with its source.
     pub fn new(value: T, source: impl Into<String>) -> Self {
-        Self {
-            value,
-            source: source.into(),
-        }
+        Self { value, source: source.into() }
     }
 }
 
@@ -91,11 +88,7 @@ impl Machine {
 
     /// The memory that this process may use: the control group's limit, or the machine's memory where that is smaller or alone.
     pub fn memory(&self) -> Option<Measured<ByteSize>> {
-        if self.memory_is_limited() {
-            self.memory_limit.clone()
-        } else {
-            self.memory_total.clone()
-        }
+        if self.memory_is_limited() { self.memory_limit.clone() } else { self.memory_total.clone() }
     }
 
     /// Whether a control group allows less than the machine has.
@@ -114,9 +107,7 @@ impl Machine {
 
 fn memory_total(root: &Path) -> Option<Measured<ByteSize>> {
     let text = read_text(&root.join("proc/meminfo"))?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
     (kib > 0).then(|| Measured::new(ByteSize::kib(kib), "/proc/meminfo"))
 }
@@ -128,51 +119,30 @@ fn cpus_total(root: &Path) -> Measured<usize> {
     };
     let listed = || {
         let text = read_text(&root.join("proc/cpuinfo"))?;
-        let count = text
-            .lines()
-            .filter(|line| line.starts_with("processor"))
-            .count();
+        let count = text.lines().filter(|line| line.starts_with("processor")).count();
         (count > 0).then(|| Measured::new(count, "/proc/cpuinfo"))
     };
     // Only for the real machine: a fixture tree must not show the figures of the host it is tested on.
     let asked = || {
-        let count = std::thread::available_parallelism()
-            .ok()
-            .filter(|_| root == Path::new("/"))?;
+        let count = std::thread::available_parallelism().ok().filter(|_| root == Path::new("/"))?;
         Some(Measured::new(count.get(), "operating system"))
     };
-    online()
-        .or_else(listed)
-        .or_else(asked)
-        .unwrap_or_else(|| Measured::new(1, "unknown"))
+    online().or_else(listed).or_else(asked).unwrap_or_else(|| Measured::new(1, "unknown"))
 }
 
 /// The smallest of: the machine, the process's affinity, its cpuset, its quota.
 fn cpus(root: &Path, cgroup: &Cgroup, total: &Measured<usize>) -> Measured<f64> {
     let affinity = || {
         let text = read_text(&root.join("proc/self/status"))?;
-        let list = text
-            .lines()
-            .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
-        Some(Measured::new(
-            count_cpu_list(list)? as f64,
-            "/proc/self/status",
-        ))
+        let list = text.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+        Some(Measured::new(count_cpu_list(list)? as f64, "/proc/self/status"))
     };
     let whole = Measured::new(total.value as f64, total.source.clone());
-    let set = cgroup
-        .cpu_set()
-        .map(|set| Measured::new(set.value as f64, set.source));
+    let set = cgroup.cpu_set().map(|set| Measured::new(set.value as f64, set.source));
     [affinity(), set, cgroup.cpu_quota()]
         .into_iter()
         .flatten()
-        .fold(whole, |least, next| {
-            if next.value < least.value {
-                next
-            } else {
-                least
-            }
-        })
+        .fold(whole, |least, next| if next.value < least.value { next } else { least })
 }
 
 #[cfg(test)]
@@ -196,11 +166,7 @@ mod tests {
         assert!(machine.cpus.value > 0.0 && machine.cpus.value <= machine.cpus_total.value as f64);
         assert!(machine.threads() >= 1);
         if cfg!(target_os = "linux") {
-            assert!(
-                machine
-                    .memory()
-                    .is_some_and(|memory| memory.value > ByteSize::mib(1))
-            );
+            assert!(machine.memory().is_some_and(|memory| memory.value > ByteSize::mib(1)));
         }
     }
 
@@ -226,10 +192,7 @@ mod tests {
     #[test]
     fn affinity_cuts_the_machine_down() {
         let root = tree(&[
-            (
-                "proc/meminfo",
-                "MemTotal:       16384000 kB\nMemFree: 1 kB\n",
-            ),
+            ("proc/meminfo", "MemTotal:       16384000 kB\nMemFree: 1 kB\n"),
             ("proc/self/status", "Name:\tx\nCpus_allowed_list:\t0-1,4\n"),
             ("sys/devices/system/cpu/online", "0-7\n"),
         ]);

@@ -73,9 +73,7 @@ impl fmt::Display for Origin {
             Self::Profile(profile) => f.pad(&format!("profile {profile}")),
             Self::Environment(environment) => f.pad(&format!("environment {environment}")),
             Self::Machine { reason } => f.pad(&format!("machine: {reason}")),
-            Self::File { path, line, column } => {
-                f.pad(&format!("{}:{line}:{column}", path.display()))
-            }
+            Self::File { path, line, column } => f.pad(&format!("{}:{line}:{column}", path.display())),
             Self::Variable { name } => f.pad(name),
             Self::Code { file, line } => f.pad(&format!("code at {file}:{line}")),
             Self::Patch => f.pad("run-time patch"),
@@ -100,20 +98,10 @@ mod tests {
 
     #[test]
     fn origins_read_like_places() {
-        let file = Origin::File {
-            path: Arc::new("trimtab.toml".into()),
-            line: 7,
-            column: 1,
-        };
+        let file = Origin::File { path: Arc::new("trimtab.toml".into()), line: 7, column: 1 };
         assert_eq!(file.to_string(), "trimtab.toml:7:1");
-        assert_eq!(
-            Origin::Profile(Profile::Maximum).to_string(),
-            "profile maximum"
-        );
+        assert_eq!(Origin::Profile(Profile::Maximum).to_string(), "profile maximum");
         let json = serde_json::to_value(&Origin::Patch).unwrap();
-        assert_eq!(
-            json,
-            serde_json::json!({ "kind": "patch", "text": "run-time patch" })
-        );
+        assert_eq!(json, serde_json::json!({ "kind": "patch", "text": "run-time patch" }));
     }
 }

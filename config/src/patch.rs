@@ -36,9 +36,7 @@ pub(crate) struct Entry {
 impl Patch {
     /// Changes nothing.
     pub const fn none() -> Self {
-        Self {
-            entries: Vec::new(),
-        }
+        Self { entries: Vec::new() }
     }
 
     /// Sets the value at `path`. A wrong path or value is reported by the loader, with all other problems.
@@ -47,12 +45,7 @@ impl Patch {
     }
 
     /// Sets the value at `path`, and says why: the reason is shown as the value's origin.
-    pub fn because(
-        self,
-        path: impl Into<String>,
-        value: impl Serialize,
-        reason: impl Into<String>,
-    ) -> Self {
+    pub fn because(self, path: impl Into<String>, value: impl Serialize, reason: impl Into<String>) -> Self {
         self.entry(path.into(), &value, Some(reason.into()))
     }
 
@@ -65,10 +58,7 @@ impl Patch {
     /// ```
     pub fn nest(mut self, prefix: &str, other: Self) -> Self {
         self.entries
-            .extend(other.entries.into_iter().map(|entry| Entry {
-                path: format!("{prefix}.{}", entry.path),
-                ..entry
-            }));
+            .extend(other.entries.into_iter().map(|entry| Entry { path: format!("{prefix}.{}", entry.path), ..entry }));
         self
     }
 
@@ -83,11 +73,7 @@ impl Patch {
     }
 
     fn entry(mut self, path: String, value: &impl Serialize, reason: Option<String>) -> Self {
-        self.entries.push(Entry {
-            path,
-            value: to_tree(value),
-            reason,
-        });
+        self.entries.push(Entry { path, value: to_tree(value), reason });
         self
     }
 }
@@ -120,13 +106,7 @@ pub struct Template {
 impl Template {
     /// Entries at `path` (which ends in `*`) start from `defaults`.
     pub fn new(path: impl Into<String>, defaults: impl Serialize) -> Self {
-        Self {
-            entry: Entry {
-                path: path.into(),
-                value: to_tree(&defaults),
-                reason: None,
-            },
-        }
+        Self { entry: Entry { path: path.into(), value: to_tree(&defaults), reason: None } }
     }
 
     /// Where it applies.

@@ -28,13 +28,7 @@ pub struct Problem {
 impl Problem {
     /// A problem at `path` (empty: the whole).
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            path: path.into(),
-            value: None,
-            origin: None,
-            message: message.into(),
-            suggestion: None,
-        }
+        Self { path: path.into(), value: None, origin: None, message: message.into(), suggestion: None }
     }
 
     /// The value that is wrong, as it would be written. Must not be a secret.
@@ -82,11 +76,7 @@ impl Problem {
 
     #[cfg_attr(not(feature = "load"), allow(dead_code, reason = "used by the loader"))]
     pub(crate) fn mask(&mut self) {
-        if let Some(value) = self
-            .value
-            .replace(MASK.into())
-            .filter(|value| !value.is_empty())
-        {
+        if let Some(value) = self.value.replace(MASK.into()).filter(|value| !value.is_empty()) {
             self.message = self.message.replace(&value, MASK);
         }
     }
@@ -99,8 +89,8 @@ impl fmt::Display for Problem {
         }
         f.write_str(&self.path)?;
         match &self.value {
-            // A message that quotes the value needs no second copy of it.
-            Some(value) if !self.message.contains(value.as_str()) => write!(f, " = {value}")?,
+            // A message that starts with the value needs no second copy of it.
+            Some(value) if !self.message.starts_with(value.as_str()) => write!(f, " = {value}")?,
             _ => {}
         }
         let colon = if self.path.is_empty() { "" } else { ": " };
@@ -136,12 +126,7 @@ impl Problems {
     /// Reports the `value` at `path` as wrong; `remedy` says what would be right: "must be at least 1".
     ///
     /// A value at the path of a secret is masked when the settings are loaded; elsewhere do not pass one.
-    pub fn report(
-        &mut self,
-        path: impl AsRef<str>,
-        value: impl fmt::Display,
-        remedy: impl Into<String>,
-    ) {
+    pub fn report(&mut self, path: impl AsRef<str>, value: impl fmt::Display, remedy: impl Into<String>) {
         self.push(Problem::new(path.as_ref(), remedy).with_value(value));
     }
 
@@ -190,13 +175,7 @@ impl Problems {
     ///
     /// All problems, as one error.
     pub fn into_result(self) -> Result<(), Invalid> {
-        if self.list.is_empty() {
-            Ok(())
-        } else {
-            Err(Invalid {
-                problems: self.list,
-            })
-        }
+        if self.list.is_empty() { Ok(()) } else { Err(Invalid { problems: self.list }) }
     }
 }
 
@@ -234,14 +213,8 @@ impl Invalid {
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.problems.len();
-        write!(
-            f,
-            "{count} problem{} in the settings:",
-            if count == 1 { "" } else { "s" }
-        )?;
-        self.problems
-            .iter()
-            .try_for_each(|problem| write!(f, "\n  {problem}"))
+        write!(f, "{count} problem{} in the settings:", if count == 1 { "" } else { "s" })?;
+        self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
 
@@ -253,18 +226,10 @@ mod tests {
     fn a_problem_prints_place_value_and_remedy() {
         let problem = Problem::new("cache.users.ttl", "must be at least 1s")
             .with_value("0s")
-            .with_origin(Origin::Variable {
-                name: "TRIMTAB__CACHE__USERS__TTL".into(),
-            });
-        assert_eq!(
-            problem.to_string(),
-            "TRIMTAB__CACHE__USERS__TTL: cache.users.ttl = 0s: must be at least 1s"
-        );
+            .with_origin(Origin::Variable { name: "TRIMTAB__CACHE__USERS__TTL".into() });
+        assert_eq!(problem.to_string(), "TRIMTAB__CACHE__USERS__TTL: cache.users.ttl = 0s: must be at least 1s");
         let problem = Problem::new("cach", "unknown setting").with_suggestion("cache");
-        assert_eq!(
-            problem.to_string(),
-            "cach: unknown setting; did you mean `cache`?"
-        );
+        assert_eq!(problem.to_string(), "cach: unknown setting; did you mean `cache`?");
     }
 
     #[test]

@@ -14,20 +14,7 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!("maximum".parse::<Profile>().unwrap(), Profile::Maximum);
 /// assert_eq!(Profile::default().to_string(), "balanced");
 /// ```
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
     /// The least memory and the fewest background tasks; for sidecars and small machines.
@@ -100,9 +87,6 @@ mod tests {
             assert_eq!(profile.name().to_uppercase().parse(), Ok(profile));
         }
         let error = "turbo".parse::<Profile>().unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "unknown profile \"turbo\"; write minimal, balanced or maximum"
-        );
+        assert_eq!(error, "unknown profile \"turbo\"; write minimal, balanced or maximum");
     }
 }

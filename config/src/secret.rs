@@ -141,10 +141,7 @@ mod tests {
     #[test]
     fn the_window_closes_even_after_a_panic() {
         let secret = Secret::new("canary");
-        assert_eq!(
-            reveal(|| serde_json::to_string(&secret).unwrap()),
-            "\"canary\""
-        );
+        assert_eq!(reveal(|| serde_json::to_string(&secret).unwrap()), "\"canary\"");
         let _ = std::panic::catch_unwind(|| reveal(|| panic!("a serialiser gives up")));
         assert_eq!(serde_json::to_string(&secret).unwrap(), "\"***\"");
     }

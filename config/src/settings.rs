@@ -50,9 +50,7 @@ use crate::{Environment, Machine, Patch, Problems, Profile, Template};
 /// Buffers { count: 0, ..Buffers::default() }.check(&mut problems);
 /// assert_eq!(problems.len(), 1);
 /// ```
-pub trait Settings:
-    Default + Clone + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static
-{
+pub trait Settings: Default + Clone + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// The defaults of a profile.
     fn for_profile(profile: Profile) -> Self;
 

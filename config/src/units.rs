@@ -39,12 +39,7 @@ pub struct ParseUnitError {
 
 impl ParseUnitError {
     fn new<T: Unit>(text: impl fmt::Debug, why: impl Into<String>) -> Self {
-        Self {
-            text: shorten(format!("{text:?}")),
-            what: T::WHAT,
-            why: why.into(),
-            form: T::FORM,
-        }
+        Self { text: shorten(format!("{text:?}")), what: T::WHAT, why: why.into(), form: T::FORM }
     }
 
     /// Why the text was refused, without the text itself.
@@ -79,18 +74,12 @@ trait Unit: FromStr<Err = ParseUnitError> {
 
     /// A bare whole number; most units refuse it because it hides its unit.
     fn from_integer(value: i128) -> Result<Self, ParseUnitError> {
-        Err(ParseUnitError::new::<Self>(
-            Raw(value),
-            "a number alone does not say its unit",
-        ))
+        Err(ParseUnitError::new::<Self>(Raw(value), "a number alone does not say its unit"))
     }
 
     /// A bare number with a fraction.
     fn from_float(value: f64) -> Result<Self, ParseUnitError> {
-        Err(ParseUnitError::new::<Self>(
-            Raw(value),
-            "a number alone does not say its unit",
-        ))
+        Err(ParseUnitError::new::<Self>(Raw(value), "a number alone does not say its unit"))
     }
 }
 
@@ -105,9 +94,7 @@ impl<T: fmt::Display> fmt::Debug for Raw<T> {
 
 /// Splits `"64 MiB"` into digits and unit; the digits may hold one decimal point.
 fn split_number(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_').unwrap_or(text.len());
     (&text[..end], text[end..].trim_start())
 }
 
@@ -122,19 +109,12 @@ fn exact(digits: &str, factor: u128, base: &str) -> Result<u128, String> {
         return Err("it has two decimal points".into());
     }
     let too_large = || "it is too large".to_string();
-    let whole: u128 = if whole.is_empty() {
-        0
-    } else {
-        whole.parse().map_err(|_| too_large())?
-    };
+    let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| too_large())? };
     let mut total = whole.checked_mul(factor).ok_or_else(too_large)?;
     let fraction = fraction.trim_end_matches('0');
     if !fraction.is_empty() {
         let not_whole = || format!("it is no whole number of {base}");
-        let scale = u32::try_from(fraction.len())
-            .ok()
-            .and_then(|n| 10_u128.checked_pow(n))
-            .ok_or_else(not_whole)?;
+        let scale = u32::try_from(fraction.len()).ok().and_then(|n| 10_u128.checked_pow(n)).ok_or_else(not_whole)?;
         let part: u128 = fraction.parse().map_err(|_| not_whole())?;
         let part = part.checked_mul(factor).ok_or_else(not_whole)?;
         if part % scale != 0 {
@@ -182,8 +162,7 @@ macro_rules! unit_as_text {
 
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer
-                    .deserialize_any(crate::units::UnitVisitor::<Self>(std::marker::PhantomData))
+                deserializer.deserialize_any(crate::units::UnitVisitor::<Self>(std::marker::PhantomData))
             }
         }
 
@@ -193,7 +172,10 @@ macro_rules! unit_as_text {
             }
 
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!($schema)
+                let mut schema = schemars::json_schema!($schema);
+                // Tells the loader that the type's own parser explains a wrong value better than the schema could.
+                schema.insert("x-unit".into(), true.into());
+                schema
             }
         }
     };

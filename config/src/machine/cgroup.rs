@@ -48,10 +48,7 @@ pub struct MemoryUsage {
 impl MemoryUsage {
     /// What counts towards the limit in practice: everything but cold page cache, and never less than the anonymous memory.
     pub fn working_set(&self) -> ByteSize {
-        let warm = self
-            .current
-            .as_u64()
-            .saturating_sub(self.inactive_file.as_u64());
+        let warm = self.current.as_u64().saturating_sub(self.inactive_file.as_u64());
         ByteSize::b(warm.max(self.anon.as_u64()))
     }
 }
@@ -109,30 +106,23 @@ impl Cgroup {
     /// Locates them below `root`, which holds `proc` and `sys`.
     pub fn locate(root: &Path) -> Self {
         let groups = parse_groups(&read_text(&root.join("proc/self/cgroup")).unwrap_or_default());
-        let mut mounts =
-            parse_mounts(&read_text(&root.join("proc/self/mountinfo")).unwrap_or_default());
+        let mut mounts = parse_mounts(&read_text(&root.join("proc/self/mountinfo")).unwrap_or_default());
         if mounts.is_empty() {
             mounts = usual_mounts(root);
         }
         let find = |controller: &str| find_tree(root, controller, &groups, &mounts);
         let [memory, cpu, cpuset] = ["memory", "cpu", "cpuset"].map(find);
-        let v1 = groups.iter().any(|group| group.controllers.is_some())
-            && mounts.iter().any(|m| m.controllers.is_some());
-        let v2 = groups.iter().any(|group| group.controllers.is_none())
-            && mounts.iter().any(|m| m.controllers.is_none());
+        let v1 =
+            groups.iter().any(|group| group.controllers.is_some()) && mounts.iter().any(|m| m.controllers.is_some());
+        let v2 =
+            groups.iter().any(|group| group.controllers.is_none()) && mounts.iter().any(|m| m.controllers.is_none());
         let version = match (v1, v2) {
             (false, false) => CgroupVersion::None,
             (true, false) => CgroupVersion::V1,
             (false, true) => CgroupVersion::V2,
             (true, true) => CgroupVersion::Hybrid,
         };
-        Self {
-            root: root.to_owned(),
-            version,
-            memory,
-            cpu,
-            cpuset,
-        }
+        Self { root: root.to_owned(), version, memory, cpu, cpuset }
     }
 
     /// Which generations are in use.
@@ -164,9 +154,7 @@ impl Cgroup {
     /// The files behind [`memory_usage`](Self::memory_usage), for a reader that keeps them open.
     pub fn memory_files(&self) -> Option<MemoryFiles> {
         let tree = self.memory.as_ref()?;
-        let folder = self
-            .binding_memory()
-            .map_or(tree.folders.first()?, |(folder, _)| folder);
+        let folder = self.binding_memory().map_or(tree.folders.first()?, |(folder, _)| folder);
         let v1 = tree.version == CgroupVersion::V1;
         let pick = |one, two| if v1 { one } else { two };
         Some(MemoryFiles {
@@ -197,17 +185,10 @@ impl Cgroup {
                     let text = read_text(&file)?;
                     let mut words = text.split_whitespace();
                     let quota = words.next()?.parse().ok()?; // "max" is no number
-                    (
-                        file,
-                        quota,
-                        words
-                            .next()
-                            .map_or(Some(100_000), |word| word.parse().ok())?,
-                    )
+                    (file, quota, words.next().map_or(Some(100_000), |word| word.parse().ok())?)
                 }
             };
-            (quota > 0 && period > 0)
-                .then(|| Measured::new(quota as f64 / period as f64, self.show(&file)))
+            (quota > 0 && period > 0).then(|| Measured::new(quota as f64 / period as f64, self.show(&file)))
         });
         quotas.min_by(|a, b| a.value.total_cmp(&b.value))
     }
@@ -220,57 +201,34 @@ impl Cgroup {
             _ => &["cpuset.cpus.effective", "cpuset.cpus"],
         };
         // The kernel computes the effective set from all ancestors; the nearest answer is the smallest.
-        tree.folders
-            .iter()
-            .flat_map(|folder| names.iter().map(|name| folder.join(name)))
-            .find_map(|file| {
-                let count = count_cpu_list(&read_text(&file)?)?;
-                Some(Measured::new(count, self.show(&file)))
-            })
+        tree.folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name))).find_map(|file| {
+            let count = count_cpu_list(&read_text(&file)?)?;
+            Some(Measured::new(count, self.show(&file)))
+        })
     }
 
     /// The group whose limit is smallest, with that limit.
     fn binding_memory(&self) -> Option<(&PathBuf, Measured<ByteSize>)> {
         let tree = self.memory.as_ref()?;
-        let names: &[&str] = if tree.version == CgroupVersion::V1 {
-            &["memory.limit_in_bytes"]
-        } else {
-            &["memory.max", "memory.high"]
-        };
-        let explicit = tree
-            .folders
-            .iter()
-            .flat_map(|folder| names.iter().map(move |name| (folder, folder.join(name))));
-        let explicit =
-            explicit.filter_map(|(folder, file)| Some((folder, read_number(&file)?, file)));
+        let names: &[&str] =
+            if tree.version == CgroupVersion::V1 { &["memory.limit_in_bytes"] } else { &["memory.max", "memory.high"] };
+        let explicit = tree.folders.iter().flat_map(|folder| names.iter().map(move |name| (folder, folder.join(name))));
+        let explicit = explicit.filter_map(|(folder, file)| Some((folder, read_number(&file)?, file)));
         // Version 1 also tells the smallest limit above what a container can see.
-        let hidden = tree
-            .folders
-            .first()
-            .filter(|_| tree.version == CgroupVersion::V1)
-            .and_then(|folder| {
-                let file = folder.join("memory.stat");
-                Some((
-                    folder,
-                    find_number(&read_text(&file)?, "hierarchical_memory_limit")?,
-                    file,
-                ))
-            });
+        let hidden = tree.folders.first().filter(|_| tree.version == CgroupVersion::V1).and_then(|folder| {
+            let file = folder.join("memory.stat");
+            Some((folder, find_number(&read_text(&file)?, "hierarchical_memory_limit")?, file))
+        });
         explicit
             .chain(hidden)
             .filter(|(_, bytes, _)| (1..UNLIMITED).contains(bytes))
             .min_by_key(|(_, bytes, _)| *bytes)
-            .map(|(folder, bytes, file)| {
-                (folder, Measured::new(ByteSize::b(bytes), self.show(&file)))
-            })
+            .map(|(folder, bytes, file)| (folder, Measured::new(ByteSize::b(bytes), self.show(&file))))
     }
 
     /// The path as the process would name it, without the root of a fixture tree.
     fn show(&self, file: &Path) -> String {
-        Path::new("/")
-            .join(file.strip_prefix(&self.root).unwrap_or(file))
-            .display()
-            .to_string()
+        Path::new("/").join(file.strip_prefix(&self.root).unwrap_or(file)).display().to_string()
     }
 }
 
@@ -287,12 +245,8 @@ fn parse_groups(text: &str) -> Vec<Group> {
         if !path.starts_with('/') {
             return None;
         }
-        let controllers =
-            (hierarchy != "0").then(|| controllers.split(',').map(str::to_owned).collect());
-        Some(Group {
-            controllers,
-            path: path.to_owned(),
-        })
+        let controllers = (hierarchy != "0").then(|| controllers.split(',').map(str::to_owned).collect());
+        Some(Group { controllers, path: path.to_owned() })
     };
     text.lines().filter_map(parse).collect()
 }
@@ -315,47 +269,29 @@ fn parse_mounts(text: &str) -> Vec<Mount> {
             "cgroup" => Some(right.nth(1)?.split(',').map(str::to_owned).collect()),
             _ => return None,
         };
-        Some(Mount {
-            controllers,
-            root,
-            point,
-        })
+        Some(Mount { controllers, root, point })
     };
     text.lines().filter_map(parse).collect()
 }
 
 /// `mountinfo` writes blanks in paths as `\040` and the like.
 fn unescape(text: &str) -> String {
-    [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ]
-    .iter()
-    .fold(text.to_owned(), |text, (code, plain)| {
-        text.replace(code, plain)
-    })
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(text.to_owned(), |text, (code, plain)| text.replace(code, plain))
 }
 
 /// Where systemd and container runtimes put the trees, for sandboxes that hide `mountinfo`.
 fn usual_mounts(root: &Path) -> Vec<Mount> {
     let base = root.join("sys/fs/cgroup");
-    let mount = |controllers, point: &str| Mount {
-        controllers,
-        root: "/".into(),
-        point: point.into(),
-    };
+    let mount = |controllers, point: &str| Mount { controllers, root: "/".into(), point: point.into() };
     let mut mounts = Vec::new();
     if base.join("cgroup.controllers").is_file() {
         mounts.push(mount(None, "/sys/fs/cgroup"));
     }
     for controller in ["memory", "cpu", "cpuset"] {
         if base.join(controller).is_dir() {
-            mounts.push(mount(
-                Some(vec![controller.to_owned()]),
-                &format!("/sys/fs/cgroup/{controller}"),
-            ));
+            mounts.push(mount(Some(vec![controller.to_owned()]), &format!("/sys/fs/cgroup/{controller}")));
         }
     }
     mounts
@@ -363,29 +299,16 @@ fn usual_mounts(root: &Path) -> Vec<Mount> {
 
 /// A controller lives in its version 1 tree if it has one, else in the version 2 tree.
 fn find_tree(root: &Path, controller: &str, groups: &[Group], mounts: &[Mount]) -> Option<Tree> {
-    let owns = |list: &Option<Vec<String>>| {
-        list.as_ref()
-            .is_some_and(|list| list.iter().any(|name| name == controller))
-    };
-    let v1 = groups
-        .iter()
-        .find(|g| owns(&g.controllers))
-        .zip(mounts.iter().find(|m| owns(&m.controllers)));
-    let v2 = || {
-        groups
-            .iter()
-            .find(|g| g.controllers.is_none())
-            .zip(mounts.iter().find(|m| m.controllers.is_none()))
-    };
+    let owns =
+        |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| list.iter().any(|name| name == controller));
+    let v1 = groups.iter().find(|g| owns(&g.controllers)).zip(mounts.iter().find(|m| owns(&m.controllers)));
+    let v2 = || groups.iter().find(|g| g.controllers.is_none()).zip(mounts.iter().find(|m| m.controllers.is_none()));
     let (version, (group, mount)) = match v1 {
         Some(found) => (CgroupVersion::V1, found),
         None => (CgroupVersion::V2, v2()?),
     };
     let point = root.join(mount.point.trim_start_matches('/'));
-    Some(Tree {
-        version,
-        folders: folders(&point, &mount.root, &group.path),
-    })
+    Some(Tree { version, folders: folders(&point, &mount.root, &group.path) })
 }
 
 /// The group's folder and its ancestors up to the mount point.
@@ -397,21 +320,14 @@ fn folders(point: &Path, mount_root: &str, group: &str) -> Vec<PathBuf> {
     // Neither the host's name of the group nor a path out of the mount (`/../..`) exists inside a container: then the mount
     // point itself is the nearest group to be seen.
     let visible = |relative: String| {
-        let safe = !Path::new(&relative)
-            .components()
-            .any(|part| part == std::path::Component::ParentDir);
+        let safe = !Path::new(&relative).components().any(|part| part == std::path::Component::ParentDir);
         Some(relative).filter(|relative| safe && point.join(relative).is_dir())
     };
-    let relative = below(group, mount_root)
-        .and_then(visible)
-        .or_else(|| below(group, "/").and_then(visible))
-        .unwrap_or_default();
+    let relative =
+        below(group, mount_root).and_then(visible).or_else(|| below(group, "/").and_then(visible)).unwrap_or_default();
     let folder = point.join(&relative);
-    let mut folders: Vec<PathBuf> = folder
-        .ancestors()
-        .take_while(|f| f.starts_with(point))
-        .map(Path::to_owned)
-        .collect();
+    let mut folders: Vec<PathBuf> =
+        folder.ancestors().take_while(|f| f.starts_with(point)).map(Path::to_owned).collect();
     if folders.is_empty() {
         folders.push(point.to_owned());
     }

@@ -10,11 +10,7 @@ const LIMIT: u64 = 1 << 20;
 /// The text of a file; `None` when it is missing, unreadable or no text.
 pub(super) fn read_text(path: &Path) -> Option<String> {
     let mut text = String::new();
-    File::open(path)
-        .ok()?
-        .take(LIMIT)
-        .read_to_string(&mut text)
-        .ok()?;
+    File::open(path).ok()?.take(LIMIT).read_to_string(&mut text).ok()?;
     Some(text)
 }
 
@@ -25,13 +21,7 @@ pub(super) fn read_number(path: &Path) -> Option<u64> {
 
 /// The number after `key` in a file of `key number` lines, such as `memory.stat`.
 pub(super) fn find_number(text: &str, key: &str) -> Option<u64> {
-    text.lines().find_map(|line| {
-        line.strip_prefix(key)?
-            .strip_prefix(' ')?
-            .trim()
-            .parse()
-            .ok()
-    })
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 /// How many processors `0-3,6` names; `None` when it names none or is malformed.
@@ -40,9 +30,7 @@ pub(super) fn count_cpu_list(list: &str) -> Option<usize> {
     for part in list.trim().split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-        count = count
-            .checked_add(last.checked_sub(first)? as usize)?
-            .checked_add(1)?;
+        count = count.checked_add(last.checked_sub(first)? as usize)?.checked_add(1)?;
     }
     Some(count)
 }

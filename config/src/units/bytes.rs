@@ -74,11 +74,7 @@ impl ByteSize {
 
     /// The number of bytes as a `usize`; stops at `usize::MAX` where that is smaller.
     pub const fn as_usize(self) -> usize {
-        if self.0 > usize::MAX as u64 {
-            usize::MAX
-        } else {
-            self.0 as usize
-        }
+        if self.0 > usize::MAX as u64 { usize::MAX } else { self.0 as usize }
     }
 
     /// Whether this is no bytes at all.
@@ -95,45 +91,28 @@ impl ByteSize {
     /// ```
     pub fn rounded(self) -> String {
         let (name, factor) = largest_binary(|factor| self.0 >= factor);
-        if factor == 1 {
-            format!("{}B", self.0)
-        } else {
-            format!("{:.1}{name}", self.0 as f64 / factor as f64)
-        }
+        if factor == 1 { format!("{}B", self.0) } else { format!("{:.1}{name}", self.0 as f64 / factor as f64) }
     }
 }
 
 /// The largest binary unit that satisfies the condition; bytes if none does.
 fn largest_binary(fits: impl Fn(u64) -> bool) -> (&'static str, u64) {
-    UNITS[1..8]
-        .iter()
-        .rev()
-        .copied()
-        .find(|(_, factor)| fits(*factor))
-        .unwrap_or(UNITS[1])
+    UNITS[1..8].iter().rev().copied().find(|(_, factor)| fits(*factor)).unwrap_or(UNITS[1])
 }
 
 impl Unit for ByteSize {
     const WHAT: &'static str = "a size";
-    const FORM: &'static str =
-        "a number with B, KiB, MiB, GiB, TiB or kB, MB, GB, TB, such as \"64MiB\"";
+    const FORM: &'static str = "a number with B, KiB, MiB, GiB, TiB or kB, MB, GB, TB, such as \"64MiB\"";
 
     fn from_integer(value: i128) -> Result<Self, ParseUnitError> {
         u64::try_from(value).map(Self).map_err(|_| {
-            let why = if value < 0 {
-                "it is negative"
-            } else {
-                "it is too large"
-            };
+            let why = if value < 0 { "it is negative" } else { "it is too large" };
             ParseUnitError::new::<Self>(super::Raw(value), why)
         })
     }
 
     fn from_float(value: f64) -> Result<Self, ParseUnitError> {
-        Err(ParseUnitError::new::<Self>(
-            super::Raw(value),
-            "it is no whole number of bytes",
-        ))
+        Err(ParseUnitError::new::<Self>(super::Raw(value), "it is no whole number of bytes"))
     }
 }
 
@@ -150,10 +129,7 @@ impl FromStr for ByteSize {
         if digits.is_empty() {
             return Err(refuse("it does not start with a number".into()));
         }
-        let Some((_, factor)) = UNITS
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(unit))
-        else {
+        let Some((_, factor)) = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)) else {
             return Err(refuse(why_unknown(unit)));
         };
         let bytes = exact(digits, u128::from(*factor), "bytes").map_err(refuse)?;
@@ -205,9 +181,7 @@ mod tests {
     use super::*;
 
     fn bytes(text: &str) -> Result<u64, String> {
-        text.parse::<ByteSize>()
-            .map(ByteSize::as_u64)
-            .map_err(|e| e.to_string())
+        text.parse::<ByteSize>().map(ByteSize::as_u64).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -237,39 +211,17 @@ mod tests {
             (".", "does not start with a number"),
         ] {
             let error = bytes(text).unwrap_err();
-            assert!(
-                error.contains(why) && error.contains("such as \"64MiB\""),
-                "{text}: {error}"
-            );
+            assert!(error.contains(why) && error.contains("such as \"64MiB\""), "{text}: {error}");
         }
         assert!(bytes(&"9".repeat(10_000)).unwrap_err().len() < 400);
     }
 
     #[test]
     fn serde_takes_text_or_whole_bytes() {
-        assert_eq!(
-            serde_json::from_str::<ByteSize>("\"1KiB\"").unwrap(),
-            ByteSize::kib(1)
-        );
-        assert_eq!(
-            serde_json::from_str::<ByteSize>("7").unwrap(),
-            ByteSize::b(7)
-        );
-        assert!(
-            serde_json::from_str::<ByteSize>("-7")
-                .unwrap_err()
-                .to_string()
-                .contains("negative")
-        );
-        assert!(
-            serde_json::from_str::<ByteSize>("1.5")
-                .unwrap_err()
-                .to_string()
-                .contains("whole number")
-        );
-        assert_eq!(
-            serde_json::to_string(&ByteSize::gib(2)).unwrap(),
-            "\"2GiB\""
-        );
+        assert_eq!(serde_json::from_str::<ByteSize>("\"1KiB\"").unwrap(), ByteSize::kib(1));
+        assert_eq!(serde_json::from_str::<ByteSize>("7").unwrap(), ByteSize::b(7));
+        assert!(serde_json::from_str::<ByteSize>("-7").unwrap_err().to_string().contains("negative"));
+        assert!(serde_json::from_str::<ByteSize>("1.5").unwrap_err().to_string().contains("whole number"));
+        assert_eq!(serde_json::to_string(&ByteSize::gib(2)).unwrap(), "\"2GiB\"");
     }
 }

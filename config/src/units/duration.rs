@@ -75,29 +75,17 @@ impl Duration {
 
     fn from_nanos(nanos: u128) -> Option<Self> {
         let secs = u64::try_from(nanos / NANOS_PER_SEC).ok()?;
-        Some(Self(std::time::Duration::new(
-            secs,
-            (nanos % NANOS_PER_SEC) as u32,
-        )))
+        Some(Self(std::time::Duration::new(secs, (nanos % NANOS_PER_SEC) as u32)))
     }
 }
 
 impl Unit for Duration {
     const WHAT: &'static str = "a duration";
-    const FORM: &'static str =
-        "numbers with ns, us, ms, s, m, h, d or w, such as \"250ms\" or \"1m 30s\"";
+    const FORM: &'static str = "numbers with ns, us, ms, s, m, h, d or w, such as \"250ms\" or \"1m 30s\"";
 
     fn from_integer(value: i128) -> Result<Self, ParseUnitError> {
-        let why = if value < 0 {
-            "it is negative"
-        } else {
-            "a number alone does not say its unit"
-        };
-        if value == 0 {
-            Ok(Self::ZERO)
-        } else {
-            Err(ParseUnitError::new::<Self>(super::Raw(value), why))
-        }
+        let why = if value < 0 { "it is negative" } else { "a number alone does not say its unit" };
+        if value == 0 { Ok(Self::ZERO) } else { Err(ParseUnitError::new::<Self>(super::Raw(value), why)) }
     }
 }
 
@@ -119,17 +107,13 @@ impl FromStr for Duration {
             if digits.is_empty() {
                 return Err(refuse("it does not start with a number".into()));
             }
-            let end = tail
-                .find(|c: char| !c.is_alphabetic())
-                .unwrap_or(tail.len());
+            let end = tail.find(|c: char| !c.is_alphabetic()).unwrap_or(tail.len());
             let (unit, after) = tail.split_at(end);
             let Some((_, factor)) = UNITS.iter().find(|(name, _)| *name == unit) else {
                 return Err(refuse(why_unknown(unit)));
             };
             let part = exact(digits, *factor, "nanoseconds").map_err(refuse)?;
-            total = total
-                .checked_add(part)
-                .ok_or_else(|| refuse("it is too long".into()))?;
+            total = total.checked_add(part).ok_or_else(|| refuse("it is too long".into()))?;
             rest = after.trim_start();
             if rest.is_empty() {
                 return Self::from_nanos(total).ok_or_else(|| refuse("it is too long".into()));
@@ -150,10 +134,7 @@ fn why_unknown(unit: &str) -> String {
         "days" => Some("d"),
         "weeks" | "week" => Some("w"),
         "millis" | "milliseconds" | "millisecond" | "msec" => Some("ms"),
-        other => UNITS
-            .iter()
-            .map(|(name, _)| *name)
-            .find(|name| *name == other),
+        other => UNITS.iter().map(|(name, _)| *name).find(|name| *name == other),
     };
     let short = super::shorten(format!("{unit:?}"));
     match hint {
@@ -168,10 +149,7 @@ impl fmt::Display for Duration {
         if nanos == 0 {
             return f.pad("0s");
         }
-        let (name, factor) = UNITS
-            .into_iter()
-            .find(|(_, factor)| nanos.is_multiple_of(*factor))
-            .unwrap_or(("ns", 1));
+        let (name, factor) = UNITS.into_iter().find(|(_, factor)| nanos.is_multiple_of(*factor)).unwrap_or(("ns", 1));
         f.pad(&format!("{}{name}", nanos / factor))
     }
 }
@@ -225,11 +203,7 @@ mod tests {
             ("0ms", 0),
             ("2w", 14 * 86_400 * NANOS_PER_SEC),
         ] {
-            assert_eq!(
-                text.parse::<Duration>().unwrap().as_nanos(),
-                nanos,
-                "{text}"
-            );
+            assert_eq!(text.parse::<Duration>().unwrap().as_nanos(), nanos, "{text}");
         }
     }
 
@@ -248,25 +222,14 @@ mod tests {
             ("99999999999999999999999w", "too"),
         ] {
             let error = text.parse::<Duration>().unwrap_err().to_string();
-            assert!(
-                error.contains(why) && error.contains("such as \"250ms\""),
-                "{text}: {error}"
-            );
+            assert!(error.contains(why) && error.contains("such as \"250ms\""), "{text}: {error}");
         }
-        let error = serde_json::from_str::<Duration>("30")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.starts_with("30 is not a duration: a number alone"),
-            "{error}"
-        );
+        let error = serde_json::from_str::<Duration>("30").unwrap_err().to_string();
+        assert!(error.starts_with("30 is not a duration: a number alone"), "{error}");
     }
 
     #[test]
     fn the_longest_duration_survives_printing() {
-        assert_eq!(
-            Duration::MAX.to_string().parse::<Duration>().unwrap(),
-            Duration::MAX
-        );
+        assert_eq!(Duration::MAX.to_string().parse::<Duration>().unwrap(), Duration::MAX);
     }
 }

@@ -50,11 +50,7 @@ impl MemoryLimit {
             Self::Bytes(bytes) => Some(Measured::new(bytes, "set")),
             Self::Share(share) => Some(of(share, machine.memory()?)),
             Self::Auto => {
-                let share = if machine.memory_is_limited() {
-                    Share::percent(90)
-                } else {
-                    Share::percent(75)
-                };
+                let share = if machine.memory_is_limited() { Share::percent(90) } else { Share::percent(75) };
                 Some(of(share, machine.memory()?))
             }
         }
@@ -66,17 +62,14 @@ impl Unit for MemoryLimit {
     const FORM: &'static str = "\"auto\", a size such as \"1800MiB\", or a share such as \"80%\"";
 
     fn from_integer(value: i128) -> Result<Self, ParseUnitError> {
-        let size = ByteSize::from_integer(value)
-            .map_err(|e| ParseUnitError::new::<Self>(super::Raw(value), e.why()))?;
-        Self::checked(Self::Bytes(size))
-            .map_err(|why| ParseUnitError::new::<Self>(super::Raw(value), why))
+        let size =
+            ByteSize::from_integer(value).map_err(|e| ParseUnitError::new::<Self>(super::Raw(value), e.why()))?;
+        Self::checked(Self::Bytes(size)).map_err(|why| ParseUnitError::new::<Self>(super::Raw(value), why))
     }
 
     fn from_float(value: f64) -> Result<Self, ParseUnitError> {
-        let share = Share::from_float(value)
-            .map_err(|e| ParseUnitError::new::<Self>(super::Raw(value), e.why()))?;
-        Self::checked(Self::Share(share))
-            .map_err(|why| ParseUnitError::new::<Self>(super::Raw(value), why))
+        let share = Share::from_float(value).map_err(|e| ParseUnitError::new::<Self>(super::Raw(value), e.why()))?;
+        Self::checked(Self::Share(share)).map_err(|why| ParseUnitError::new::<Self>(super::Raw(value), why))
     }
 }
 
@@ -104,9 +97,7 @@ impl FromStr for MemoryLimit {
             trimmed.parse().map(Self::Bytes)
         };
         let refuse = |why: &str| ParseUnitError::new::<Self>(text, why);
-        limit
-            .map_err(|error| refuse(error.why()))
-            .and_then(|limit| Self::checked(limit).map_err(refuse))
+        limit.map_err(|error| refuse(error.why())).and_then(|limit| Self::checked(limit).map_err(refuse))
     }
 }
 
@@ -118,11 +109,7 @@ impl fmt::Display for MemoryLimit {
             Self::Share(share) => {
                 let text = share.to_string();
                 // Tiny shares print without the sign that tells a share from a size; no such limit makes sense anyway.
-                if text.ends_with('%') {
-                    f.pad(&text)
-                } else {
-                    f.pad(&format!("{:.20}%", share.get() * 100.0))
-                }
+                if text.ends_with('%') { f.pad(&text) } else { f.pad(&format!("{:.20}%", share.get() * 100.0)) }
             }
         }
     }
@@ -151,16 +138,8 @@ mod tests {
     fn wrong_limits_name_all_three_forms() {
         for text in ["", "lots", "120%", "0", "0%", "-5MiB", "64M"] {
             let error = text.parse::<MemoryLimit>().unwrap_err().to_string();
-            assert!(
-                error.contains("\"auto\", a size") && error.contains("a memory limit"),
-                "{text}: {error}"
-            );
+            assert!(error.contains("\"auto\", a size") && error.contains("a memory limit"), "{text}: {error}");
         }
-        assert!(
-            serde_json::from_str::<MemoryLimit>("0")
-                .unwrap_err()
-                .to_string()
-                .contains("zero")
-        );
+        assert!(serde_json::from_str::<MemoryLimit>("0").unwrap_err().to_string().contains("zero"));
     }
 }

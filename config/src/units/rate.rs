@@ -37,25 +37,17 @@ impl Rate {
     /// When either is zero.
     pub fn new(permits: u32, period: impl Into<Duration>) -> Result<Self, ParseUnitError> {
         let period = period.into();
-        let refuse =
-            |why| ParseUnitError::new::<Self>(super::Raw(format!("{permits}/{period}")), why);
+        let refuse = |why| ParseUnitError::new::<Self>(super::Raw(format!("{permits}/{period}")), why);
         let permits = NonZeroU32::new(permits).ok_or_else(|| refuse("it permits nothing"))?;
         if period.is_zero() {
             return Err(refuse("its period is zero"));
         }
-        Ok(Self {
-            permits,
-            period,
-            burst: permits,
-        })
+        Ok(Self { permits, period, burst: permits })
     }
 
     /// The same rate with another burst; zero counts as one, since a rate that never permits anything is no rate.
     pub fn with_burst(self, burst: u32) -> Self {
-        Self {
-            burst: NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN),
-            ..self
-        }
+        Self { burst: NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN), ..self }
     }
 
     /// Permits per period.
@@ -86,8 +78,7 @@ impl Rate {
 
 impl Unit for Rate {
     const WHAT: &'static str = "a rate";
-    const FORM: &'static str =
-        "permits/period and a burst if wished, such as \"100/s\" or \"100/10s burst 20\"";
+    const FORM: &'static str = "permits/period and a burst if wished, such as \"100/s\" or \"100/10s burst 20\"";
 }
 
 impl FromStr for Rate {
@@ -104,32 +95,21 @@ impl FromStr for Rate {
             None => (rest.trim(), None),
         };
         // A bare unit means one of it: `100/s`.
-        let spelt = if period.starts_with(|c: char| c.is_alphabetic()) {
-            format!("1{period}")
-        } else {
-            period.to_owned()
-        };
-        let period: Duration = spelt
-            .parse()
-            .map_err(|e: ParseUnitError| refuse(format!("in the period, {}", e.why())))?;
+        let spelt =
+            if period.starts_with(|c: char| c.is_alphabetic()) { format!("1{period}") } else { period.to_owned() };
+        let period: Duration =
+            spelt.parse().map_err(|e: ParseUnitError| refuse(format!("in the period, {}", e.why())))?;
         if period.is_zero() {
             return Err(refuse("its period is zero".into()));
         }
-        Ok(Self {
-            permits,
-            period,
-            burst: burst.unwrap_or(permits),
-        })
+        Ok(Self { permits, period, burst: burst.unwrap_or(permits) })
     }
 }
 
 fn count(text: &str, what: &str) -> Result<NonZeroU32, String> {
     let text = text.trim();
-    let value: i128 = text
-        .parse()
-        .map_err(|_| format!("its {what} is no whole number"))?;
-    let value =
-        u32::try_from(value).map_err(|_| format!("its {what} is not from 1 to {}", u32::MAX))?;
+    let value: i128 = text.parse().map_err(|_| format!("its {what} is no whole number"))?;
+    let value = u32::try_from(value).map_err(|_| format!("its {what} is not from 1 to {}", u32::MAX))?;
     NonZeroU32::new(value).ok_or_else(|| format!("its {what} is zero"))
 }
 
@@ -137,9 +117,7 @@ impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let period = self.period.to_string();
         // `1s` prints as `s`, but `11s` stays: only a lone 1 may go.
-        let unit = period
-            .strip_prefix('1')
-            .filter(|unit| !unit.starts_with(|c: char| c.is_ascii_digit()));
+        let unit = period.strip_prefix('1').filter(|unit| !unit.starts_with(|c: char| c.is_ascii_digit()));
         let mut text = format!("{}/{}", self.permits, unit.unwrap_or(&period));
         if self.burst != self.permits {
             text.push_str(&format!(" burst {}", self.burst));

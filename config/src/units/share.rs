@@ -30,11 +30,7 @@ impl Share {
 
     /// A share of `percent` hundredths; more than 100 counts as 100.
     pub const fn percent(percent: u32) -> Self {
-        if percent >= 100 {
-            Self::ALL
-        } else {
-            Self(percent as f64 / 100.0)
-        }
+        if percent >= 100 { Self::ALL } else { Self(percent as f64 / 100.0) }
     }
 
     /// A share from a fraction.
@@ -53,18 +49,13 @@ impl Share {
 
     /// That share of `whole`, rounded down.
     pub fn of(self, whole: u64) -> u64 {
-        if self.0 >= 1.0 {
-            whole
-        } else {
-            (whole as f64 * self.0) as u64
-        }
+        if self.0 >= 1.0 { whole } else { (whole as f64 * self.0) as u64 }
     }
 }
 
 impl Unit for Share {
     const WHAT: &'static str = "a share";
-    const FORM: &'static str =
-        "a percentage from 0% to 100% or a number from 0 to 1, such as \"80%\" or 0.8";
+    const FORM: &'static str = "a percentage from 0% to 100% or a number from 0 to 1, such as \"80%\" or 0.8";
 
     fn from_integer(value: i128) -> Result<Self, ParseUnitError> {
         Self::from_float(value as f64)
@@ -99,8 +90,7 @@ impl FromStr for Share {
                 let percent = percent.trim_end();
                 // Without this check `1e5` would become the well-formed `1e5e-2`'s cousin `1e5-2`-like garbage.
                 if percent.is_empty()
-                    || percent
-                        .contains(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '-' | '+'))
+                    || percent.contains(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '-' | '+'))
                 {
                     return Err(refuse("it is no percentage"));
                 }
@@ -174,17 +164,10 @@ mod tests {
 
     #[test]
     fn outside_zero_to_one_is_refused() {
-        for text in [
-            "101%", "1.5", "-1%", "-0.1", "NaN", "inf", "", "%", "1e5%", "eighty", "1e400",
-        ] {
+        for text in ["101%", "1.5", "-1%", "-0.1", "NaN", "inf", "", "%", "1e5%", "eighty", "1e400"] {
             let error = text.parse::<Share>().unwrap_err().to_string();
             assert!(error.contains("from 0% to 100%"), "{text}: {error}");
         }
-        assert!(
-            serde_json::from_str::<Share>("80")
-                .unwrap_err()
-                .to_string()
-                .contains("above 1 (100%)")
-        );
+        assert!(serde_json::from_str::<Share>("80").unwrap_err().to_string().contains("above 1 (100%)"));
     }
 }
