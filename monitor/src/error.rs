@@ -10,7 +10,9 @@ pub enum MonitorError {
     #[error("the monitor was not started or changed: {0}")]
     Settings(Invalid),
     /// `start` was called outside a tokio runtime.
-    #[error("the monitor samples in a tokio task, and there is no tokio runtime here; call start() inside one, or use Probe alone")]
+    #[error(
+        "the monitor samples in a tokio task, and there is no tokio runtime here; call start() inside one, or use Probe alone"
+    )]
     NoRuntime,
     /// A series name that cannot be used.
     #[error("series name {name:?} is not usable: {problem}; use 1 to {max} characters without control characters", max = crate::monitor::NAME_MAX)]
@@ -21,7 +23,9 @@ pub enum MonitorError {
         problem: String,
     },
     /// The history holds as many series as it may.
-    #[error("series {name:?} was not registered: there are already {limit}, the most that the history holds; untrack() one that is no longer needed")]
+    #[error(
+        "series {name:?} was not registered: there are already {limit}, the most that the history holds; untrack() one that is no longer needed"
+    )]
     TooManySeries {
         /// The name as given.
         name: String,

@@ -188,7 +188,9 @@ impl Health {
     pub fn report(&self) -> HealthReport {
         let inner = self.inner.read();
         let (live, ready) = (live(&inner), ready(&inner));
-        let worst = |wanted: State| inner.components.values().any(|entry| entry.need != Need::Optional && entry.state == wanted);
+        let worst = |wanted: State| {
+            inner.components.values().any(|entry| entry.need != Need::Optional && entry.state == wanted)
+        };
         let status = if !live.ok || worst(State::Down) {
             State::Down
         } else if worst(State::Starting) {
@@ -218,7 +220,8 @@ fn live(inner: &Inner) -> Verdict {
 }
 
 fn ready(inner: &Inner) -> Verdict {
-    let mut causes = reasons(inner, |entry| entry.need != Need::Optional && matches!(entry.state, State::Starting | State::Down));
+    let mut causes =
+        reasons(inner, |entry| entry.need != Need::Optional && matches!(entry.state, State::Starting | State::Down));
     if inner.draining {
         causes.insert(0, "draining: finishing open requests, taking no new ones".to_owned());
     }
@@ -278,7 +281,13 @@ impl Component {
         let mut inner = self.health.inner.write();
         if let Some(entry) = inner.components.get_mut(&*self.name) {
             if entry.state != state {
-                tracing::info!(component = &*self.name, from = entry.state.as_str(), to = state.as_str(), reason, "health changed");
+                tracing::info!(
+                    component = &*self.name,
+                    from = entry.state.as_str(),
+                    to = state.as_str(),
+                    reason,
+                    "health changed"
+                );
                 entry.state = state;
                 entry.since = SystemTime::now();
             }
@@ -325,12 +334,7 @@ pub struct MemoryHealth {
 
 impl From<PressureReport> for MemoryHealth {
     fn from(evidence: PressureReport) -> Self {
-        Self {
-            status: evidence.level.into(),
-            memory_pressure: evidence.level,
-            detail: evidence.explain(),
-            evidence,
-        }
+        Self { status: evidence.level.into(), memory_pressure: evidence.level, detail: evidence.explain(), evidence }
     }
 }
 

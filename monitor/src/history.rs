@@ -194,8 +194,15 @@ impl History {
 
 fn summarise(points: impl Iterator<Item = Point>) -> Option<Summary> {
     let mut first = None;
-    let mut summary =
-        Summary { count: 0, average: 0.0, minimum: f64::INFINITY, maximum: f64::NEG_INFINITY, last: 0.0, slope: None, span: Duration::ZERO };
+    let mut summary = Summary {
+        count: 0,
+        average: 0.0,
+        minimum: f64::INFINITY,
+        maximum: f64::NEG_INFINITY,
+        last: 0.0,
+        slope: None,
+        span: Duration::ZERO,
+    };
     let (mut time_mean, mut covariance, mut time_variance) = (0.0, 0.0, 0.0);
     for point in points {
         let start = *first.get_or_insert(point.at);
@@ -337,15 +344,16 @@ mod tests {
                 let mean = wanted.iter().map(|(_, value)| value).sum::<f64>() / count;
                 prop_assert_eq!(summary.count, wanted.len());
                 prop_assert!((summary.average - mean).abs() < 1e-6);
-                prop_assert_eq!(summary.last, wanted[wanted.len() - 1].1);
-                prop_assert_eq!(summary.minimum, wanted.iter().map(|point| point.1).fold(f64::INFINITY, f64::min));
-                prop_assert_eq!(summary.maximum, wanted.iter().map(|point| point.1).fold(f64::NEG_INFINITY, f64::max));
+                let values = wanted.iter().map(|(_, value)| *value);
+                let extremes = [values.clone().next_back(), values.clone().reduce(f64::min), values.reduce(f64::max)];
+                prop_assert_eq!([summary.last, summary.minimum, summary.maximum].map(Some), extremes);
                 let time_mean = wanted.iter().map(|(second, _)| second).sum::<f64>() / count;
                 let above: f64 = wanted.iter().map(|(second, value)| (second - time_mean) * (value - mean)).sum();
                 let below: f64 = wanted.iter().map(|(second, _)| (second - time_mean).powi(2)).sum();
-                match summary.slope {
-                    Some(slope) => prop_assert!((slope - above / below).abs() < 1e-6 * (1.0 + slope.abs()), "{slope} {}", above / below),
-                    None => prop_assert_eq!(wanted.len(), 1),
+                if let Some(slope) = summary.slope {
+                    prop_assert!((slope - above / below).abs() < 1e-6 * (1.0 + slope.abs()), "{slope} {}", above / below);
+                } else {
+                    prop_assert_eq!(wanted.len(), 1);
                 }
             }
         }

@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn a_scope_records_once_however_it_ends() {
         assert_eq!(recorded(|timer| drop(timer.start())), 1);
-        assert_eq!(recorded(|timer| drop(timer.start().stop())), 1);
+        assert_eq!(recorded(|timer| assert!(timer.start().stop().as_secs() < 60)), 1);
         assert_eq!(recorded(|timer| timer.start().discard()), 0);
         assert_eq!(recorded(|timer| timer.time(|| ())), 1);
         assert_eq!(recorded(|timer| drop(catch_unwind(AssertUnwindSafe(|| timer.time(|| panic!("on purpose")))))), 1);

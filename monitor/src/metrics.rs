@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 
 use crate::pressure::{Pressure, PressureReport};
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -63,7 +65,11 @@ pub const RECLAIM_SECONDS: &str = "trimtab_monitor_reclaim_seconds";
 /// [`prometheus::install`](crate::prometheus::install) and [`MonitorBuilder::start`](crate::MonitorBuilder::start) do.
 pub fn describe() {
     describe_histogram!(SAMPLE_SECONDS, Unit::Seconds, "Time that one sample of process and machine took.");
-    describe_histogram!(TICK_SECONDS, Unit::Seconds, "Time that one tick of the monitor took: sample, tracked values, callbacks.");
+    describe_histogram!(
+        TICK_SECONDS,
+        Unit::Seconds,
+        "Time that one tick of the monitor took: sample, tracked values, callbacks."
+    );
     describe_counter!(CALLBACK_PANICS, Unit::Count, "Callbacks of the monitor that panicked; each was contained.");
     describe_gauge!(PROCESS_CPU, Unit::Count, "CPU used by the process since the last sample, in cores.");
     describe_gauge!(PROCESS_CPU_RATIO, "CPU used by the process as a fraction (0 to 1) of the cores that it may use.");

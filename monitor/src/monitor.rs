@@ -18,8 +18,8 @@ use tokio::sync::watch;
 use trimtab_config::{Problems, Settings};
 
 pub use self::builder::MonitorBuilder;
-pub use self::tick::Tick;
 use self::tick::Control;
+pub use self::tick::Tick;
 use crate::advise::MemoryEvidence;
 use crate::error::MonitorError;
 use crate::health::{Health, MemoryHealth};
@@ -214,7 +214,11 @@ impl Monitor {
     ///
     /// [`MonitorError::SeriesName`] for an unusable name or one of the [fixed series](series),
     /// [`MonitorError::TooManySeries`] beyond 1,024.
-    pub fn track(&self, name: impl Into<Arc<str>>, read: impl Fn() -> f64 + Send + Sync + 'static) -> Result<(), MonitorError> {
+    pub fn track(
+        &self,
+        name: impl Into<Arc<str>>,
+        read: impl Fn() -> f64 + Send + Sync + 'static,
+    ) -> Result<(), MonitorError> {
         let name = name.into();
         check_name(&name)?;
         let read = Arc::new(read);

@@ -9,7 +9,7 @@
 //! The two-threshold rule and a slow way down are what CacheLib's memory monitor and systemd-oomd
 //! do; acting on a single line makes caches shrink and grow in turn.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -204,26 +204,29 @@ impl PressureReport {
     /// assert!(text.starts_with("memory pressure is high: 90.0MiB of 100.0MiB in use (90.0 %)"));
     /// ```
     pub fn explain(&self) -> String {
+        // Writing to a String cannot fail.
         let mut text = format!("memory pressure is {}: ", self.level);
         match (self.used, self.limit, self.share) {
             (Some(used), Some(limit), Some(share)) => {
-                text.push_str(&format!(
+                let _ = write!(
+                    text,
                     "{} of {} in use ({:.1} %), {}, limit: {}",
                     ByteSize::b(used).rounded(),
                     ByteSize::b(limit).rounded(),
                     share * 100.0,
                     self.used_source.as_str(),
                     self.limit_source,
-                ));
+                );
             }
             _ => text.push_str("neither use nor limit is known"),
         }
         match (self.hint, self.stall, self.machine_available) {
             (Hint::Stall, Some(stall), _) => {
-                text.push_str(&format!("; raised because tasks waited for memory {:.0} % of the last 10 s", stall * 100.0));
+                let _ =
+                    write!(text, "; raised because tasks waited for memory {:.0} % of the last 10 s", stall * 100.0);
             }
             (Hint::MachineFull, _, Some(left)) => {
-                text.push_str(&format!("; raised because the machine has only {} left", ByteSize::b(left).rounded()));
+                let _ = write!(text, "; raised because the machine has only {} left", ByteSize::b(left).rounded());
             }
             _ => {}
         }
@@ -342,9 +345,13 @@ mod tests {
 
     #[test]
     fn each_level_is_entered_at_its_threshold_at_once() {
-        for (share, level) in
-            [(0.69, Pressure::Low), (0.70, Pressure::Moderate), (0.85, Pressure::High), (0.95, Pressure::Critical), (3.0, Pressure::Critical)]
-        {
+        for (share, level) in [
+            (0.69, Pressure::Low),
+            (0.70, Pressure::Moderate),
+            (0.85, Pressure::High),
+            (0.95, Pressure::Critical),
+            (3.0, Pressure::Critical),
+        ] {
             let (mut gauge, now) = gauge();
             assert_eq!(gauge.observe(now, &sample(share)).level, level, "{share}");
         }

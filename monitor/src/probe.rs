@@ -249,3 +249,62 @@ impl Gaps {
         Arc::clone(last)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn probe() -> Probe {
+        let root = tempfile::tempdir().expect("a folder");
+        Probe::with_root(root.path())
+    }
+
+    #[test]
+    fn shares_are_counted_over_the_time_between_two_samples() {
+        let mut probe = probe();
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let cpu = |millis| Some(Duration::from_millis(millis));
+        let times = |busy, total| Some(CpuTimes { busy, total });
+        probe.count_shares(at(0), cpu(1_000), times(100, 1_000));
+        assert_eq!((probe.shares.process, probe.shares.machine), (None, None));
+        probe.count_shares(at(2_000), cpu(4_000), times(150, 1_400));
+        assert_eq!((probe.shares.process, probe.shares.machine), (Some(1.5), Some(0.125)));
+        // Too soon after: the last shares stand, and the time is not lost to the next ones.
+        probe.count_shares(at(2_050), cpu(4_040), times(151, 1_401));
+        assert_eq!(probe.shares.process, Some(1.5));
+        probe.count_shares(at(3_000), cpu(4_100), times(150, 1_500));
+        assert_eq!((probe.shares.process, probe.shares.machine), (Some(0.1), Some(0.0)));
+        // What cannot be read has no share, and neither has the sample after it.
+        probe.count_shares(at(4_000), None, None);
+        assert_eq!((probe.shares.process, probe.shares.machine), (None, None));
+        probe.count_shares(at(5_000), cpu(5_000), times(200, 1_600));
+        assert_eq!((probe.shares.process, probe.shares.machine), (None, None));
+    }
+
+    #[test]
+    fn an_empty_tree_gives_a_sample_of_gaps() {
+        let mut probe = probe();
+        let sample = probe.sample();
+        assert_eq!(sample.process.rss, None);
+        assert_eq!(sample.memory.limit, None);
+        assert!(sample.memory.limit_source.starts_with("unknown"));
+        let missing: Vec<_> = sample.gaps.iter().map(|gap| gap.value).collect();
+        assert_eq!(
+            missing,
+            [
+                "process.cpu_time",
+                "process.open_files",
+                "machine.cpu_share",
+                "machine.load",
+                "machine.memory_total",
+                "uptime",
+                "process.rss",
+                "memory.stall"
+            ]
+        );
+        assert!(sample.gaps[0].reason.contains("proc/self/stat could not be read"));
+        // The list is shared while nothing changes.
+        assert!(Arc::ptr_eq(&sample.gaps, &probe.sample().gaps));
+    }
+}

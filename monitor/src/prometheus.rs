@@ -25,8 +25,8 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Times: from a cache hit that loads nothing to a request that gave up.
 const SECONDS: [f64; 20] = [
-    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
-    10.0, 30.0,
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+    0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 /// Sizes: powers of four from 64 B to 1 GiB.
 const BYTES: [f64; 13] = [
@@ -47,9 +47,8 @@ const BYTES: [f64; 13] = [
 /// Fractions.
 const RATIO: [f64; 12] = [0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99];
 /// Counts and what has no known unit.
-const COUNT: [f64; 19] = [
-    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6,
-];
+const COUNT: [f64; 19] =
+    [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6];
 
 static INSTALLED: Mutex<Option<Prometheus>> = Mutex::new(None);
 
@@ -58,7 +57,9 @@ static INSTALLED: Mutex<Option<Prometheus>> = Mutex::new(None);
 #[non_exhaustive]
 pub enum InstallError {
     /// The program has installed another recorder before.
-    #[error("the Prometheus recorder was not installed: this program has another metrics recorder already; install only one, or put both behind a fan-out with prometheus::build()")]
+    #[error(
+        "the Prometheus recorder was not installed: this program has another metrics recorder already; install only one, or put both behind a fan-out with prometheus::build()"
+    )]
     OtherRecorder,
 }
 

@@ -52,7 +52,9 @@ pub enum ReclaimError {
         retry_after: Duration,
     },
     /// This platform's allocator cannot be asked.
-    #[error("memory cannot be reclaimed here: {platform} has no allocator call for it; use an allocator that returns pages by itself")]
+    #[error(
+        "memory cannot be reclaimed here: {platform} has no allocator call for it; use an allocator that returns pages by itself"
+    )]
     Unsupported {
         /// What the program was built for.
         platform: String,
@@ -147,9 +149,9 @@ impl Reclaimer {
         let mut last = self.last.lock();
         if let Some(before) = *last {
             let since = now.saturating_duration_since(before);
-            if since < self.min_gap {
+            if let Some(retry_after) = self.min_gap.checked_sub(since).filter(|left| !left.is_zero()) {
                 metrics::reclaim_refused();
-                return Err(ReclaimError::TooSoon { since, min_gap: self.min_gap, retry_after: self.min_gap - since });
+                return Err(ReclaimError::TooSoon { since, min_gap: self.min_gap, retry_after });
             }
         }
         *last = Some(now);

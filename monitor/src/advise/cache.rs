@@ -273,7 +273,14 @@ mod tests {
             ("expiring by per-entry times", CacheEvidence { expired: 4_500, ..base() }, None),
             (
                 "keys that never return",
-                CacheEvidence { hits: 10, misses: 50_000, inserts: 50_000, entries: 50_000, max_entries: None, ..base() },
+                CacheEvidence {
+                    hits: 10,
+                    misses: 50_000,
+                    inserts: 50_000,
+                    entries: 50_000,
+                    max_entries: None,
+                    ..base()
+                },
                 Some(("cache.keys_do_not_repeat", "cache.users", None)),
             ),
             (
@@ -286,7 +293,11 @@ mod tests {
                 CacheEvidence { hits: 0, misses: 0, rejected: 60, max_bytes: Some(1 << 20), ..base() },
                 Some(("cache.entries_too_heavy", "cache.users.max_bytes", Some("2MiB"))),
             ),
-            ("a few over-heavy", CacheEvidence { rejected: 9, max_bytes: Some(1 << 20), weight: 900_000, ..base() }, None),
+            (
+                "a few over-heavy",
+                CacheEvidence { rejected: 9, max_bytes: Some(1 << 20), weight: 900_000, ..base() },
+                None,
+            ),
             (
                 "far too large in entries",
                 CacheEvidence { uptime: Duration::from_secs(3_600), max_entries: Some(1_000_000), ..base() },
@@ -306,13 +317,20 @@ mod tests {
             ("large but young", CacheEvidence { max_entries: Some(1_000_000), ..base() }, None),
             (
                 "large but it did evict",
-                CacheEvidence { uptime: Duration::from_secs(3_600), max_entries: Some(1_000_000), evicted_for_space: 1, ..base() },
+                CacheEvidence {
+                    uptime: Duration::from_secs(3_600),
+                    max_entries: Some(1_000_000),
+                    evicted_for_space: 1,
+                    ..base()
+                },
                 None,
             ),
         ];
         for (what, evidence, wanted) in table {
-            let wanted: Vec<_> =
-                wanted.into_iter().map(|(id, setting, value)| (id, setting.to_owned(), value.map(str::to_owned))).collect();
+            let wanted: Vec<_> = wanted
+                .into_iter()
+                .map(|(id, setting, value)| (id, setting.to_owned(), value.map(str::to_owned)))
+                .collect();
             assert_eq!(run(&evidence), wanted, "{what}");
         }
     }

@@ -116,7 +116,8 @@ fn growing(memory: &MemoryEvidence) -> Option<Recommendation> {
         setting: LIMIT.into(),
         current: Some(ByteSize::b(limit).rounded()),
         proposed: None,
-        advice: "check which caches still fill up and limit those without max_bytes; if none does, look for a leak".into(),
+        advice: "check which caches still fill up and limit those without max_bytes; if none does, look for a leak"
+            .into(),
     })
 }
 
@@ -125,7 +126,9 @@ fn unlimited() -> Recommendation {
         id: "memory.limit_unknown",
         severity: Severity::Info,
         subject: "memory".into(),
-        finding: "neither a control group nor the machine tells how much memory may be used, so pressure cannot be judged".into(),
+        finding:
+            "neither a control group nor the machine tells how much memory may be used, so pressure cannot be judged"
+                .into(),
         numbers: Vec::new(),
         setting: LIMIT.into(),
         current: None,

@@ -49,7 +49,10 @@ pub struct MonitorBuilder {
 
 impl fmt::Debug for MonitorBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MonitorBuilder").field("settings", &self.settings).field("limit", &self.limit).finish_non_exhaustive()
+        f.debug_struct("MonitorBuilder")
+            .field("settings", &self.settings)
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
     }
 }
 

@@ -181,7 +181,9 @@ impl Task {
             (true, true) if report.level >= Pressure::High => {
                 tracing::warn!(from = %before, to = %report.level, evidence = report.explain(), "memory pressure rose");
             }
-            (true, _) => tracing::info!(from = %before, to = %report.level, evidence = report.explain(), "memory pressure changed"),
+            (true, _) => {
+                tracing::info!(from = %before, to = %report.level, evidence = report.explain(), "memory pressure changed");
+            }
             _ => {}
         }
         match report.level {
@@ -196,7 +198,9 @@ impl Task {
         let tracked = self.shared.tracked.lock().clone();
         let values: Vec<f64> = tracked
             .iter()
-            .map(|tracked| contained(&mut self.broken, &self.handles, &tracked.name, || (tracked.read)()).unwrap_or(f64::NAN))
+            .map(|tracked| {
+                contained(&mut self.broken, &self.handles, &tracked.name, || (tracked.read)()).unwrap_or(f64::NAN)
+            })
             .collect();
         let own = tracked.iter().map(|tracked| &*tracked.name).zip(values);
         // One that was untracked meanwhile must not come back. The list is mostly the same as before.
@@ -223,7 +227,11 @@ fn contained<T>(broken: &mut Vec<String>, handles: &Handles, what: &str, call: i
         Err(panic) => {
             handles.callback_panics.increment(1);
             if known.is_none() {
-                tracing::error!(what, panic = words(&*panic), "panicked in the monitor's task; it is called again at the next tick");
+                tracing::error!(
+                    what,
+                    panic = words(&*panic),
+                    "panicked in the monitor's task; it is called again at the next tick"
+                );
                 broken.push(what.to_owned());
             }
             None
@@ -232,5 +240,9 @@ fn contained<T>(broken: &mut Vec<String>, handles: &Handles, what: &str, call: i
 }
 
 fn words(panic: &(dyn Any + Send)) -> &str {
-    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
 }

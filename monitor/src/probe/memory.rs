@@ -163,7 +163,14 @@ mod tests {
             (share(50), None, Some(4), Some(2 << 30), Process, "50% of 4GiB"),
             (gib(2), Some(10), None, Some(2 << 30), Process, "set"),
             (Bytes(ByteSize::mib(9_500)), Some(10), None, Some(9_500 << 20), Cgroup, "set"),
-            (gib(20), Some(10), None, Some(9 << 30), Cgroup, "90% of 10GiB (memory.max), less than the 20GiB that were set"),
+            (
+                gib(20),
+                Some(10),
+                None,
+                Some(9 << 30),
+                Cgroup,
+                "90% of 10GiB (memory.max), less than the 20GiB that were set",
+            ),
             (gib(20), None, Some(4), Some(3 << 30), Process, "75% of 4GiB (/proc/meminfo), less than the 20GiB"),
             (gib(2), None, None, Some(2 << 30), Process, "set"),
         ];

@@ -46,12 +46,27 @@ impl ProcessCollector {
             "Total user and system CPU time spent in seconds.",
             stat.map(|stat| stat.cpu_time.as_secs_f64()),
         );
-        line("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", whole(statm.map(|statm| statm.rss)));
-        line("process_virtual_memory_bytes", "gauge", "Virtual memory size in bytes.", whole(statm.map(|statm| statm.virtual_size)));
+        line(
+            "process_resident_memory_bytes",
+            "gauge",
+            "Resident memory size in bytes.",
+            whole(statm.map(|statm| statm.rss)),
+        );
+        line(
+            "process_virtual_memory_bytes",
+            "gauge",
+            "Virtual memory size in bytes.",
+            whole(statm.map(|statm| statm.virtual_size)),
+        );
         line("process_open_fds", "gauge", "Number of open file descriptors.", whole(files));
         line("process_max_fds", "gauge", "Maximum number of open file descriptors.", whole(self.files_max));
         line("process_threads", "gauge", "Number of OS threads in the process.", whole(stat.map(|stat| stat.threads)));
-        line("process_start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds.", self.started);
+        line(
+            "process_start_time_seconds",
+            "gauge",
+            "Start time of the process since unix epoch in seconds.",
+            self.started,
+        );
     }
 }
 
