@@ -4,7 +4,7 @@
 //! `trimtab-cache` itself under every policy and at several sizes, beside Bélády's optimum, which no cache can beat. The
 //! result is a table, a picture of the curves, and on request JSON and Markdown.
 //!
-//! In reading order: [`source`] finds and reads a trace with [`format`] and [`family`] into a [`trace`]; [`grid`] runs
+//! In reading order: [`source`] finds and reads a trace with [`mod@format`] and [`family`] into a [`mod@trace`]; [`grid`] runs
 //! [`replay`] and [`optimum`] over policies and [`size`]s; [`report`] and [`plot`] show what came out.
 
 mod error;

@@ -72,14 +72,14 @@ pub(crate) enum SimulateError {
         remedy: &'static str,
     },
     /// The cache refused to be built.
-    #[error("cannot build the cache of {capacity} entries under policy {policy}; choose another --size")]
+    #[error("cannot build the cache of {capacity} entries under policy {policy}: {reason}; choose another --size")]
     Cache {
         /// Capacity asked for.
         capacity: u32,
         /// Policy asked for.
         policy: String,
         /// What the cache said.
-        source: trimtab_cache::BuildError,
+        reason: trimtab_cache::BuildError,
     },
     /// A policy had more hits than can be had: the simulation or the cache is wrong.
     #[error(

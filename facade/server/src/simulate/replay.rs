@@ -36,7 +36,7 @@ pub(super) fn replay(
         .metrics(false)
         .hasher(FixedState::with_seed(SEED))
         .build()
-        .map_err(|source| SimulateError::Cache { capacity, policy: policy.to_string(), source })?;
+        .map_err(|reason| SimulateError::Cache { capacity, policy: policy.to_string(), reason })?;
     let (mut hits, mut bytes) = (0, 0_u64);
     for (index, key) in trace.requests.iter().enumerate() {
         let key = u64::from(*key);
