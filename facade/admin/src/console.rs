@@ -1,0 +1,136 @@
+//! What the API shows: handles to the caches, the monitor and the settings of one system.
+//!
+//! A console is cheap to clone and owns nothing of what it shows. The settings come through the small trait
+//! [`SettingsView`], because only the assembled system knows the whole tree.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::watch;
+use trimtab_cache::Caches;
+use trimtab_config::{Origin, Profile};
+use trimtab_monitor::Monitor;
+
+/// One effective setting.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SettingLeaf {
+    /// Path in the tree of settings: `cache.users.max_bytes`.
+    pub path: String,
+    /// The value in effect; a secret is masked.
+    pub value: Value,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// What one layer says about a setting.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SettingLayer {
+    /// Where the value comes from.
+    pub origin: Origin,
+    /// The layer's value; a secret is masked.
+    pub value: Value,
+    /// Whether this is the value in effect.
+    pub wins: bool,
+}
+
+/// Read access to the settings of the running system, lowest layer first where layers are listed.
+///
+/// Secrets must be masked by the implementation: what it answers is shown to whoever may read.
+pub trait SettingsView: Send + Sync {
+    /// The profile in effect.
+    fn profile(&self) -> Profile;
+    /// The environment in effect.
+    fn environment(&self) -> String;
+    /// Every effective setting, ordered by path.
+    fn leaves(&self) -> Vec<SettingLeaf>;
+    /// What every layer says about `path`; `None` when there is no such setting.
+    fn explain(&self, path: &str) -> Option<Vec<SettingLayer>>;
+    /// The JSON schema of the settings.
+    fn schema(&self) -> Value;
+}
+
+/// The handles behind one router.
+#[derive(Clone)]
+pub struct Console {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    caches: Caches,
+    monitor: Monitor,
+    settings: Arc<dyn SettingsView>,
+    program: String,
+    version: String,
+    closed: watch::Sender<bool>,
+    reclaimed: AtomicU64,
+}
+
+impl fmt::Debug for Console {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Console").field("program", &self.inner.program).finish_non_exhaustive()
+    }
+}
+
+impl Console {
+    /// A console for one system; `program` and `version` are shown at `/info`.
+    pub fn new(
+        caches: Caches,
+        monitor: Monitor,
+        settings: Arc<dyn SettingsView>,
+        program: impl Into<String>,
+        version: impl Into<String>,
+    ) -> Self {
+        let (program, version) = (program.into(), version.into());
+        let (closed, _) = watch::channel(false);
+        let reclaimed = AtomicU64::new(0);
+        Self { inner: Arc::new(Inner { caches, monitor, settings, program, version, closed, reclaimed }) }
+    }
+
+    /// The named caches.
+    pub fn caches(&self) -> &Caches {
+        &self.inner.caches
+    }
+
+    /// The monitor.
+    pub fn monitor(&self) -> &Monitor {
+        &self.inner.monitor
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &dyn SettingsView {
+        &*self.inner.settings
+    }
+
+    /// Name of the program.
+    pub fn program(&self) -> &str {
+        &self.inner.program
+    }
+
+    /// Version of the program.
+    pub fn version(&self) -> &str {
+        &self.inner.version
+    }
+
+    /// Ends every open event stream and refuses new ones: call it when a graceful shutdown begins, since a stream
+    /// never ends by itself and the server would wait for it.
+    pub fn close(&self) {
+        self.inner.closed.send_replace(true);
+    }
+
+    /// Becomes `true` when [`close`](Self::close) is called.
+    pub(crate) fn closed(&self) -> watch::Receiver<bool> {
+        self.inner.closed.subscribe()
+    }
+
+    /// Bytes that optimisations have given back since the start.
+    pub(crate) fn reclaimed(&self) -> u64 {
+        self.inner.reclaimed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_reclaimed(&self, bytes: u64) {
+        self.inner.reclaimed.fetch_add(bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,160 @@
+//! The routes, by group. Each file holds the handlers of one group; what they answer is declared beside them, and
+//! the OpenAPI document is generated from both.
+
+mod caches;
+mod config;
+mod entries;
+mod entry;
+mod events;
+mod health;
+mod page;
+mod system;
+
+use std::sync::Arc;
+
+use trimtab_cache::{AnyCache, ByteCache, CachesError};
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+
+use crate::fields::closest;
+use crate::metrics::Group;
+use crate::problem::{Problem, ProblemKind, shorten};
+use crate::router::{App, Routes};
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "trimtab",
+        description = "Caches, memory and health of one process. Errors are `application/problem+json` (RFC 9457); their kinds are listed at `/problems`. When a token is set, every write carries `Authorization: Bearer <token>`.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+    ),
+    components(schemas(crate::schema::ProblemBody)),
+    tags(
+        (name = "caches", description = "Named caches"),
+        (name = "entries", description = "Entries of caches whose values are JSON"),
+        (name = "system", description = "Numbers, recommendations, optimisation"),
+        (name = "health", description = "Health"),
+        (name = "config", description = "Effective settings and their origin"),
+        (name = "page", description = "The dashboard, and documents about this API")
+    )
+)]
+struct Document;
+
+/// The frame of the document, to which the routes are added.
+pub(crate) fn document() -> OpenApi {
+    Document::openapi()
+}
+
+/// Every route, by group.
+pub(crate) fn all() -> [(Group, Routes); 8] {
+    [
+        (Group::Page, page::routes()),
+        (Group::Health, health::routes()),
+        (Group::Caches, caches::routes()),
+        (Group::Entries, entries::routes()),
+        (Group::Entry, entry::routes()),
+        (Group::System, system::routes()),
+        (Group::Config, config::routes()),
+        (Group::Events, events::routes()),
+    ]
+}
+
+/// The open cache of this name.
+fn open_cache(app: &App, name: &str) -> Result<Arc<dyn AnyCache>, Problem> {
+    match app.console.caches().get(name) {
+        Some(cache) => Ok(cache),
+        None => Err(no_cache(app, name)),
+    }
+}
+
+/// The open cache of this name, whose values are bytes.
+fn byte_cache(app: &App, name: &str) -> Result<ByteCache, Problem> {
+    let cache = open_cache(app, name)?;
+    cache.as_bytes().cloned().ok_or_else(|| typed(&*cache))
+}
+
+fn typed(cache: &dyn AnyCache) -> Problem {
+    let detail = format!(
+        "the cache `{}` holds Rust values of type {}, which HTTP cannot carry; read them in the program, or create a cache of JSON beside it",
+        cache.name(),
+        cache.value_type()
+    );
+    Problem::new(ProblemKind::TypedCache, detail)
+}
+
+/// Why there is no open cache of this name. Cold: the misspelt, the unknown, the merely declared.
+#[cold]
+fn no_cache(app: &App, name: &str) -> Problem {
+    if let Err(problem) = check_name(name) {
+        return problem;
+    }
+    let caches = app.console.caches();
+    if caches.declared(name).is_some() {
+        let detail = format!(
+            "the cache `{name}` has settings, but the program has not opened it yet; only it knows the type of its values"
+        );
+        return Problem::new(ProblemKind::UnopenedCache, detail);
+    }
+    let names = caches.names();
+    let near = closest(name, names.iter().map(String::as_str));
+    let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    let detail = format!("there is no cache `{name}`{hint}; create it by POST to /api/memory/cache/{name}/create");
+    let problem = Problem::new(ProblemKind::UnknownCache, detail);
+    match near {
+        Some(near) => problem.with("suggestion", near),
+        None => problem,
+    }
+}
+
+/// The naming rule of caches, checked here so that a lookup of `..` is a bad name and not an unknown one.
+fn check_name(name: &str) -> Result<(), Problem> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
+    let starts_well = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if starts_well && name.len() <= trimtab_cache::caches::NAME_MAX && name.bytes().all(allowed) {
+        return Ok(());
+    }
+    let detail = format!(
+        "`{}` ({} bytes) is not a cache name: use 1 to {} of a-z, 0-9, '_' and '-', starting with a letter or digit",
+        shorten(name),
+        name.len(),
+        trimtab_cache::caches::NAME_MAX
+    );
+    Err(Problem::new(ProblemKind::BadName, detail))
+}
+
+fn check_key(app: &App, key: &str) -> Result<(), Problem> {
+    let max = app.settings.key_max.as_u64().min(trimtab_cache::bytes::KEY_MAX as u64);
+    if !key.is_empty() && key.len() as u64 <= max {
+        return Ok(());
+    }
+    let detail = format!(
+        "the key has {} bytes, allowed are 1 to {max}; shorten it (a hash will do), or raise server.key_max",
+        key.len()
+    );
+    Err(Problem::new(ProblemKind::BadKey, detail).with("limit_bytes", max))
+}
+
+/// What the registry refuses, as a problem.
+fn refused(error: &CachesError) -> Problem {
+    let kind = match error {
+        CachesError::Name(_) => ProblemKind::BadName,
+        CachesError::Duplicate { .. } => ProblemKind::CacheExists,
+        CachesError::Unknown { .. } => ProblemKind::UnknownCache,
+        CachesError::Mistyped { .. } | CachesError::CompressionOnTyped { .. } => ProblemKind::TypedCache,
+        CachesError::TooMany { .. } => ProblemKind::TooManyCaches,
+        _ => ProblemKind::InvalidFields,
+    };
+    Problem::new(kind, error)
+}
+
+/// An optional number of seconds.
+fn seconds(span: Option<impl Into<std::time::Duration>>) -> Option<f64> {
+    span.map(|span| span.into().as_secs_f64())
+}
+
+const MIB: f64 = 1_048_576.0;
+
+/// Bytes as MiB, rounded to whole bytes' worth of digits.
+fn mib(bytes: u64) -> f64 {
+    (bytes as f64 / MIB * 1e6).round() / 1e6
+}

@@ -1,0 +1,57 @@
+//! Request and error bodies as the OpenAPI document shows them.
+//!
+//! Bodies are read field by field (see `fields`), errors are written by hand (see `problem`); these types describe
+//! both, and the tests send what they describe.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// A cache to be created. Every field may be left out or `null`; unknown fields are refused.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"max_size": 1000, "ttl_seconds": 3600, "policy": "adaptive", "memory_limit_mb": 100, "enable_compression": true}))]
+pub(crate) struct CreateBody {
+    /// Most entries.
+    #[schema(minimum = 1)]
+    max_size: Option<u64>,
+    /// Time to live of entries that bring none.
+    #[schema(exclusive_minimum = 0)]
+    ttl_seconds: Option<f64>,
+    /// Who has to leave when there is no room: `adaptive` or `lru`.
+    policy: Option<String>,
+    /// Most memory of all entries, overhead included, in MiB.
+    #[schema(exclusive_minimum = 0)]
+    memory_limit_mb: Option<f64>,
+    /// Whether large values are kept compressed (lz4), where that makes them smaller.
+    enable_compression: Option<bool>,
+    /// Whether the cache publishes metrics for Prometheus.
+    enable_metrics: Option<bool>,
+}
+
+/// An entry to be stored.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"key": "user:123", "value": {"name": "John", "email": "john@example.com"}, "ttl_seconds": 1800}))]
+pub(crate) struct EntryBody {
+    /// The key: any text of 1 to `server.key_max` bytes.
+    key: String,
+    /// The value: any JSON, nested at most 128 levels.
+    value: Value,
+    /// Time to live; the cache's own when left out or `null`.
+    #[schema(exclusive_minimum = 0)]
+    ttl_seconds: Option<f64>,
+}
+
+/// An error, as RFC 9457 has it; further members depend on the kind.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct ProblemBody {
+    /// Path of the description of the kind.
+    r#type: String,
+    /// The same sentence for every occurrence of the kind.
+    title: String,
+    /// The status of the answer.
+    status: u16,
+    /// What was tried, on what, against which limit, and what to do next.
+    detail: String,
+    /// The path on which it happened.
+    instance: Option<String>,
+}
