@@ -1,7 +1,7 @@
 //! `cargo xtask`: the tool that this workspace checks, tests and measures itself with.
 //!
-//! One file a command: [`test`] and [`services`] (real Redis and PostgreSQL), [`ci`] (everything in order), [`tidy`]
-//! (what a reviewer looks for), [`arrows`] (who may use whom), [`bench`]. Below them [`workspace`] asks cargo,
+//! One file a command: [`mod@test`] and [`services`] (real Redis and PostgreSQL), [`ci`] (everything in order), [`tidy`]
+//! (what a reviewer looks for), [`arrows`] (who may use whom), [`mod@bench`]. Below them [`workspace`] asks cargo,
 //! [`interrupt`] handles ctrl-C, [`error`] holds the one failure type. Everything works with cargo alone; what else is
 //! needed is installed or named.
 
@@ -82,5 +82,26 @@ fn main() -> ExitCode {
             }
             failure.code().into()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn bench_passes_everything_on_even_its_help() {
+        let parsed = Arguments::try_parse_from(["cargo xtask", "bench", "cache", "--quick", "--json", "f", "--help"]);
+        let Command::Bench { arguments } = parsed.unwrap().command else { panic!("another command") };
+        assert_eq!(arguments, ["cache", "--quick", "--json", "f", "--help"]);
+        let parsed = Arguments::try_parse_from(["cargo xtask", "bench", "--help"]);
+        let Command::Bench { arguments } = parsed.unwrap().command else { panic!("another command") };
+        assert_eq!(arguments, ["--help"]);
     }
 }
