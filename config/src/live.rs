@@ -117,6 +117,10 @@ impl<T: Settings> Live<T> {
     /// # Errors
     ///
     /// Every problem found; then nothing changes.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "a patch is handed over; callers have a fresh tree, not a kept one"
+    )]
     pub fn patch(&self, patch: Value) -> Result<Changes, Invalid> {
         if !patch.is_object() {
             let problem = Problem::new("", "a patch must be a table of settings").with_origin(Origin::Patch);

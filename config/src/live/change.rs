@@ -56,7 +56,7 @@ impl Changes {
             });
         };
         // A table that lost its last entry is a leaf now, and the other way round: such leaves are no change of their own.
-        let is_leaf = |value: &&Value| !value.as_object().is_some_and(|map| !map.is_empty());
+        let is_leaf = |value: &&Value| value.as_object().is_none_or(serde_json::Map::is_empty);
         tree::leaves(&new.view().effective, &mut |path, value| {
             let before = tree::get(&old.view().effective, &path.0);
             if before != Some(value) && !(value.is_object() && before.is_some()) {

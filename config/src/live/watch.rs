@@ -24,11 +24,14 @@ pub struct WatchOptions {
     pub debounce: Duration,
     /// How often the content is looked at when no event comes. Default 30 s.
     pub poll: Duration,
+    /// Whether to ask the system for notices of changes. Without them only `poll` counts: for file systems that give none.
+    /// Default true.
+    pub notices: bool,
 }
 
 impl Default for WatchOptions {
     fn default() -> Self {
-        Self { debounce: Duration::from_millis(100), poll: Duration::from_secs(30) }
+        Self { debounce: Duration::from_millis(100), poll: Duration::from_secs(30), notices: true }
     }
 }
 
@@ -66,7 +69,7 @@ impl Follower {
         let (signals, received) = channel();
         let events = signals.clone();
         let body = move || {
-            let mut folders = Folders::new(&path, events);
+            let mut folders = Folders::new(&path, events, options.notices);
             let mut known = known;
             loop {
                 folders.follow();
@@ -128,7 +131,10 @@ struct Folders<'a> {
 }
 
 impl<'a> Folders<'a> {
-    fn new(path: &'a Path, events: Sender<Signal>) -> Self {
+    fn new(path: &'a Path, events: Sender<Signal>, notices: bool) -> Self {
+        if !notices {
+            return Self { path, watcher: None, watched: Vec::new() };
+        }
         let handler = move |event: notify::Result<notify::Event>| {
             // Our own reading is reported too, and must not make us read again.
             if !event.is_ok_and(|event| event.kind.is_access()) {

@@ -13,7 +13,7 @@ use super::suggest::nearest;
 use super::summary::Summary;
 use super::{tree, variable};
 use crate::patch::to_tree;
-use crate::{Environment, Machine, Origin, Problem, Profile, Settings};
+use crate::{Environment, Invalid, Machine, Origin, Problem, Profile, Settings};
 
 /// Settings with the origin of every leaf. Secrets are masked in everything but `settings` itself.
 #[derive(Clone, Debug)]
@@ -183,17 +183,15 @@ impl<T: Settings> Loaded<T> {
     /// # Errors
     ///
     /// When there is no such setting, with the one that was probably meant.
-    pub fn explain(&self, path: &str) -> Result<Vec<Explanation>, Problem> {
-        let unknown = |why: &str| Problem::new(path, why);
-        let wished = Path::parse(path).map_err(|why| unknown(&why))?;
+    pub fn explain(&self, path: &str) -> Result<Vec<Explanation>, Invalid> {
+        let refuse = |problem: Problem| Invalid { problems: vec![problem] };
+        let wished = Path::parse(path).map_err(|why| refuse(Problem::new(path, why)))?;
         if tree::get(&self.view.effective, &wished.0).is_none() {
             let known = known_paths(&self.view.schema, &self.view.effective);
             let known: Vec<_> = known.iter().map(Path::to_string).collect();
-            let problem = unknown("there is no such setting");
-            return Err(match nearest(path, known) {
-                Some(near) => problem.with_suggestion(near),
-                None => problem,
-            });
+            let mut problem = Problem::new(path, "there is no such setting");
+            problem.suggestion = nearest(path, known);
+            return Err(refuse(problem));
         }
         let mut explanations = Vec::new();
         tree::leaves(&self.view.effective, &mut |leaf, value| {

@@ -224,7 +224,7 @@ impl<T: Settings> Loader<T> {
         match result {
             Some(loaded) if problems.is_empty() => Ok(loaded),
             _ => {
-                problems.sort_by_cached_key(|problem| place_in_list(problem));
+                problems.sort_by_cached_key(place_in_list);
                 problems.dedup();
                 Err(Invalid { problems })
             }
@@ -425,12 +425,12 @@ impl<T: Settings> Run<'_, T> {
     }
 
     fn choose_profile(&mut self, variables: &Variables, file: &FileLayers) -> (Profile, Origin) {
-        let named = variables.profile.as_ref().and_then(|(name, text)| match text.parse() {
-            Ok(profile) => Some(Chosen(profile, variable_origin(name))),
-            Err(_) => {
+        let named = variables.profile.as_ref().and_then(|(name, text)| {
+            let chosen = text.parse().ok().map(|profile| Chosen(profile, variable_origin(name)));
+            if chosen.is_none() {
                 self.problems.push(bad_profile(&Value::from(text.as_str()), variable_origin(name)));
-                None
             }
+            chosen
         });
         let chosen = self.loader.profile.clone().or(named).or_else(|| file.profile.clone());
         chosen.map_or((self.loader.default_profile, Origin::Default), |Chosen(profile, origin)| (profile, origin))

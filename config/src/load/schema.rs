@@ -53,6 +53,7 @@ pub(crate) struct Schema {
 }
 
 /// What is allowed at one place.
+#[allow(clippy::struct_excessive_bools, reason = "independent facts of a schema, no states of a machine")]
 #[derive(Clone, Debug)]
 pub(crate) struct Node<'a> {
     root: &'a Value,
@@ -157,7 +158,9 @@ impl<'a> Node<'a> {
             let Some(Value::Array(list)) = map.get(word) else { continue };
             composed = true;
             let before = self.tables();
-            list.iter().for_each(|part| self.collect(part, depth + 1));
+            for part in list {
+                self.collect(part, depth + 1);
+            }
             self.union |= word != "allOf" && self.tables() > before + 1;
         }
         if map.get("type").is_some_and(|t| t == "null") || map.get("const").is_some_and(Value::is_null) {

@@ -174,19 +174,16 @@ impl Cgroup {
     pub fn cpu_quota(&self) -> Option<Measured<f64>> {
         let tree = self.cpu.as_ref()?;
         let quotas = tree.folders.iter().filter_map(|folder| {
-            let (file, quota, period) = match tree.version {
-                CgroupVersion::V1 => {
-                    let file = folder.join("cpu.cfs_quota_us");
-                    let quota = read_number(&file)?; // -1 is no limit, and no u64
-                    (file, quota, read_number(&folder.join("cpu.cfs_period_us"))?)
-                }
-                _ => {
-                    let file = folder.join("cpu.max");
-                    let text = read_text(&file)?;
-                    let mut words = text.split_whitespace();
-                    let quota = words.next()?.parse().ok()?; // "max" is no number
-                    (file, quota, words.next().map_or(Some(100_000), |word| word.parse().ok())?)
-                }
+            let (file, quota, period) = if tree.version == CgroupVersion::V1 {
+                let file = folder.join("cpu.cfs_quota_us");
+                let quota = read_number(&file)?; // -1 is no limit, and no u64
+                (file, quota, read_number(&folder.join("cpu.cfs_period_us"))?)
+            } else {
+                let file = folder.join("cpu.max");
+                let text = read_text(&file)?;
+                let mut words = text.split_whitespace();
+                let quota = words.next()?.parse().ok()?; // "max" is no number
+                (file, quota, words.next().map_or(Some(100_000), |word| word.parse().ok())?)
             };
             (quota > 0 && period > 0).then(|| Measured::new(quota as f64 / period as f64, self.show(&file)))
         });
@@ -333,3 +330,7 @@ fn folders(point: &Path, mount_root: &str, group: &str) -> Vec<PathBuf> {
     }
     folders
 }
+
+#[cfg(test)]
+#[allow(clippy::float_cmp, reason = "quotients of small whole numbers are exact")]
+mod tests;

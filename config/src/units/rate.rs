@@ -118,11 +118,8 @@ impl fmt::Display for Rate {
         let period = self.period.to_string();
         // `1s` prints as `s`, but `11s` stays: only a lone 1 may go.
         let unit = period.strip_prefix('1').filter(|unit| !unit.starts_with(|c: char| c.is_ascii_digit()));
-        let mut text = format!("{}/{}", self.permits, unit.unwrap_or(&period));
-        if self.burst != self.permits {
-            text.push_str(&format!(" burst {}", self.burst));
-        }
-        f.pad(&text)
+        let burst = if self.burst == self.permits { String::new() } else { format!(" burst {}", self.burst) };
+        f.pad(&format!("{}/{}{burst}", self.permits, unit.unwrap_or(&period)))
     }
 }
 

@@ -88,7 +88,7 @@ impl FromStr for Share {
         let number = match trimmed.strip_suffix('%') {
             Some(percent) => {
                 let percent = percent.trim_end();
-                // Without this check `1e5` would become the well-formed `1e5e-2`'s cousin `1e5-2`-like garbage.
+                // The exponent is ours to append: digits, point and sign only.
                 if percent.is_empty()
                     || percent.contains(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '-' | '+'))
                 {
