@@ -1,6 +1,6 @@
 //! The formats in which traces come, and how one is recognised.
 //!
-//! A format reads a byte stream and hands every request to the [`Recorder`]. Text formats share [`Lines`] (bounded, UTF-8,
+//! A format reads a byte stream and hands every request to the [`Recorder`]. Text formats share [`lines::Lines`] (bounded, UTF-8,
 //! counted) and one rule for lines that make no sense: an error with the line number, or with `--lenient` a skipped and
 //! counted line.
 
