@@ -25,6 +25,7 @@ use crate::error::MonitorError;
 use crate::health::{Health, MemoryHealth};
 use crate::history::{History, Point, Summary};
 use crate::pressure::{Pressure, PressureReport};
+use crate::reclaim::{ReclaimError, Reclaimed, Reclaimer};
 use crate::sample::Sample;
 use crate::settings::MonitorSettings;
 
@@ -115,6 +116,7 @@ struct Shared {
     next_callback: AtomicU64,
     ticks: watch::Sender<u64>,
     health: Health,
+    reclaimer: Reclaimer,
 }
 
 #[derive(Clone)]
@@ -200,9 +202,22 @@ impl Monitor {
     pub fn apply(&self, settings: MonitorSettings) -> Result<(), MonitorError> {
         check(&settings)?;
         self.shared.history.lock().set_capacity(settings.points());
+        self.shared.reclaimer.set_min_gap(settings.reclaim_gap.get());
         *self.shared.settings.lock() = settings;
         self.control.control.send_modify(|control| control.generation += 1);
         Ok(())
+    }
+
+    /// Returns freed memory to the system, at most once in [`MonitorSettings::reclaim_gap`]; whoever
+    /// asks through this monitor shares that gap. Blocks for milliseconds when much is free: call it
+    /// from `tokio::task::spawn_blocking`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReclaimError::TooSoon`] with the time to wait; [`ReclaimError::Unsupported`] where the C
+    /// library is not glibc on Linux.
+    pub fn reclaim(&self) -> Result<Reclaimed, ReclaimError> {
+        self.shared.reclaimer.reclaim()
     }
 
     /// Keeps a history of a number of your own, read once a tick. NaN leaves a hole.

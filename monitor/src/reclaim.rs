@@ -124,14 +124,25 @@ pub fn reclaim() -> Result<Reclaimed, ReclaimError> {
 /// ```
 #[derive(Debug)]
 pub struct Reclaimer {
+    state: Mutex<Gate>,
+}
+
+#[derive(Debug)]
+struct Gate {
     min_gap: Duration,
-    last: Mutex<Option<Instant>>,
+    last: Option<Instant>,
 }
 
 impl Reclaimer {
     /// Allows a reclaim every `min_gap`; zero allows all.
     pub fn new(min_gap: Duration) -> Self {
-        Self { min_gap, last: Mutex::new(None) }
+        let gate = Gate { min_gap, last: None };
+        Self { state: Mutex::new(gate) }
+    }
+
+    /// Takes another gap, also for the time that runs already.
+    pub fn set_min_gap(&self, min_gap: Duration) {
+        self.state.lock().min_gap = min_gap;
     }
 
     /// Reclaims, if the last time is long enough ago.
@@ -146,15 +157,15 @@ impl Reclaimer {
     }
 
     fn admit(&self, now: Instant) -> Result<(), ReclaimError> {
-        let mut last = self.last.lock();
-        if let Some(before) = *last {
+        let mut gate = self.state.lock();
+        if let Some(before) = gate.last {
             let since = now.saturating_duration_since(before);
-            if let Some(retry_after) = self.min_gap.checked_sub(since).filter(|left| !left.is_zero()) {
+            if let Some(retry_after) = gate.min_gap.checked_sub(since).filter(|left| !left.is_zero()) {
                 metrics::reclaim_refused();
-                return Err(ReclaimError::TooSoon { since, min_gap: self.min_gap, retry_after });
+                return Err(ReclaimError::TooSoon { since, min_gap: gate.min_gap, retry_after });
             }
         }
-        *last = Some(now);
+        gate.last = Some(now);
         Ok(())
     }
 }

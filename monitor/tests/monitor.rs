@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use tokio::time::{Instant, advance, timeout};
 use trimtab_config::{Duration as Span, Share};
-use trimtab_monitor::{MemorySample, Monitor, MonitorError, MonitorSettings, Pressure, Sample, State, series};
+use trimtab_monitor::{
+    MemorySample, Monitor, MonitorError, MonitorSettings, Pressure, ReclaimError, Sample, State, series,
+};
 
 /// A source whose memory share is set by the test, and whose clock follows the paused one.
 #[derive(Clone)]
@@ -277,4 +279,17 @@ async fn bad_settings_do_not_start() {
     let settings = MonitorSettings { interval: Span::from_millis(0), ..MonitorSettings::default() };
     let error = Monitor::builder().settings(settings).start().expect_err("refused").to_string();
     assert!(error.contains("interval = 0"), "{error}");
+}
+
+#[tokio::test]
+async fn everyone_who_reclaims_through_a_monitor_shares_its_gap() {
+    let monitor = Fake::new(0.5).start(MonitorSettings::default());
+    let first = monitor.reclaim();
+    assert!(!matches!(first, Err(ReclaimError::TooSoon { .. })), "{first:?}");
+    let error = monitor.clone().reclaim().expect_err("too soon");
+    assert!(matches!(error, ReclaimError::TooSoon { min_gap, .. } if min_gap.as_secs() == 30), "{error}");
+    let settings = MonitorSettings { reclaim_gap: Span::from_millis(0), ..MonitorSettings::default() };
+    monitor.apply(settings).expect("good settings");
+    let again = monitor.reclaim();
+    assert!(!matches!(again, Err(ReclaimError::TooSoon { .. })), "{again:?}");
 }

@@ -17,6 +17,7 @@ use crate::history::History;
 use crate::metrics;
 use crate::pressure::PressureReport;
 use crate::probe::Probe;
+use crate::reclaim::Reclaimer;
 use crate::sample::Sample;
 use crate::settings::MonitorSettings;
 
@@ -138,6 +139,7 @@ impl MonitorBuilder {
             samples: watch::Sender::new(Arc::new(Sample::empty())),
             pressure: watch::Sender::new(PressureReport::unknown()),
             history: Mutex::new(History::new(self.settings.points())),
+            reclaimer: Reclaimer::new(self.settings.reclaim_gap.get()),
             settings: Mutex::new(self.settings),
             tracked: Mutex::default(),
             callbacks: Mutex::default(),
