@@ -1,13 +1,14 @@
 //! A cache in front of a slow source: `cargo run -p trimtab-cache --example quickstart`.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use trimtab_cache::{Cache, LoadError};
 
 /// Stands for a database.
-async fn slow_square(n: u64) -> Result<u64, String> {
+async fn slow_square(n: u64) -> Result<u64, std::io::Error> {
     tokio::time::sleep(Duration::from_millis(50)).await;
-    n.checked_mul(n).ok_or_else(|| format!("{n} squared does not fit"))
+    n.checked_mul(n).ok_or_else(|| std::io::Error::other(format!("{n} squared does not fit")))
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -31,17 +32,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let stats = squares.stats();
     assert_eq!((stats.loads, stats.load_failures, stats.load_joins), (2, 1, 99));
-    let mut out = std::io::stdout();
-    std::io::Write::write_all(
-        &mut out,
-        format!(
-            "{} callers, {} loads, {:?}; hit ratio {:.2}\n",
-            stats.hits + stats.misses,
-            stats.loads,
-            start.elapsed(),
-            stats.hit_ratio()
-        )
-        .as_bytes(),
+    writeln!(
+        std::io::stdout(),
+        "{} callers, {} loads, {:?}; hit ratio {:.2}",
+        stats.hits + stats.misses,
+        stats.loads,
+        start.elapsed(),
+        stats.hit_ratio()
     )?;
     Ok(())
 }

@@ -251,6 +251,20 @@ impl Caches {
         Ok(())
     }
 
+    /// Notes other settings for a name that was declared and not opened yet; answers whether that was so.
+    ///
+    /// An open cache keeps what it was made with: its limits are changed by
+    /// [`set_max_entries`](AnyCache::set_max_entries) and its like.
+    pub fn redeclare(&self, name: &str, settings: CacheSettings) -> bool {
+        match self.inner.slots.write().get_mut(name) {
+            Some(slot) if slot.open.is_none() => {
+                slot.settings = settings;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Creates a byte cache under a new name.
     ///
     /// # Errors
@@ -460,8 +474,14 @@ fn check_uncompressed<V: 'static>(name: &str, settings: &CacheSettings) -> Resul
     })
 }
 
+/// Checks the name of a cache: 1 to [`NAME_MAX`] of `a-z`, `0-9`, `_` and `-`, a letter or digit first.
+///
 /// Names are metric labels, parts of paths and of variable names, so they are few letters and never a path.
-pub(crate) fn check_name(name: &str) -> Result<(), NameError> {
+///
+/// # Errors
+///
+/// [`NameError`] says what is wrong with it.
+pub fn check_name(name: &str) -> Result<(), NameError> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
     let fault = if name.is_empty() {
         "it is empty".to_string()

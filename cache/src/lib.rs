@@ -40,7 +40,7 @@ pub use bytes::ByteCache;
 pub use cache::{Cache, EntryInfo, Page};
 pub use caches::{AnyCache, Caches};
 pub use config::{CacheSettings, Compression};
-pub use error::{BuildError, CachesError, LoadError, PutError, Rejected, RejectedReason, UnknownPolicy};
+pub use error::{BuildError, CachesError, LoadError, NameError, PutError, Rejected, RejectedReason, UnknownPolicy};
 pub use expiry::{Clock, ManualClock};
 pub use policy::PolicyKind;
 pub use stats::{CacheStats, Cause, Evictions};

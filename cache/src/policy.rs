@@ -4,11 +4,11 @@
 //! instance serves one shard, under that shard's lock. The trait is small on purpose: five calls describe LRU as
 //! well as W-TinyLFU, and every policy can be checked against a naive model with the same sequence of calls.
 
-pub mod adaptive;
-pub(crate) mod climber;
+pub(crate) mod adaptive;
 pub(crate) mod list;
-pub mod lru;
+pub(crate) mod lru;
 pub(crate) mod sketch;
+pub(crate) mod tuner;
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::UnknownPolicy;
 use adaptive::Adaptive;
-use climber::Climber;
 use list::Node;
 use lru::Lru;
+use tuner::Tuner;
 
 /// Bytes of bookkeeping that a policy keeps per entry: links, and the sketch's eight bytes.
 pub(crate) const NODE_BYTES: usize = size_of::<Node>() + 8;
@@ -111,12 +111,12 @@ pub(crate) enum Engine {
 impl Engine {
     /// One engine for each shard of a cache; the adaptive ones share what they learn.
     pub(crate) fn for_shards(kind: PolicyKind, shards: usize, seed: u64) -> Vec<Self> {
-        let climber = Arc::new(Climber::new(shards));
+        let tuner = Arc::new(Tuner::new(shards, seed));
         (0..shards as u64)
             .map(|shard| match kind {
                 PolicyKind::Lru => Self::Lru(Lru::default()),
                 PolicyKind::Adaptive => Self::Adaptive(Box::new(Adaptive::new(
-                    Arc::clone(&climber),
+                    Arc::clone(&tuner),
                     seed ^ (shard + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
                 ))),
             })

@@ -45,7 +45,7 @@ fn an_entry_heavier_than_the_cache_is_given_back_and_the_old_value_is_gone() {
 
 #[test]
 fn weights_at_the_edge_of_the_number_range_do_not_overflow() {
-    let cache = Cache::builder().max_entries(10).weigher(|_, _| u64::MAX).build().unwrap();
+    let cache = Cache::builder().max_entries(10).weigher(|_, ()| u64::MAX).build().unwrap();
     (0..100).for_each(|key| cache.insert(key, ()));
     assert!(cache.weight() >= 10 << 30);
     cache.validate();
@@ -90,7 +90,7 @@ fn a_panicking_clone_leaves_the_cache_usable() {
     cache.insert(1, Fragile(true));
     assert!(catch_unwind(AssertUnwindSafe(|| cache.get(&1))).is_err());
     assert!(catch_unwind(AssertUnwindSafe(|| cache.get_or_insert_with(2, || Fragile(true)))).is_err());
-    assert!(cache.get_or_insert_with(2, || Fragile(false)).0 == false);
+    assert!(!cache.get_or_insert_with(2, || Fragile(false)).0);
     cache.insert(1, Fragile(false));
     assert!(cache.get(&1).is_some());
     cache.validate();
@@ -143,4 +143,15 @@ fn load_error_names_cache_and_keeps_its_cause() {
     let error = cache.try_get_or_insert_with(1, || "x".parse::<u64>()).unwrap_err();
     assert!(matches!(&error, LoadError::Failed { .. }) && error.to_string().contains("users"));
     assert!(std::error::Error::source(&error).unwrap().to_string().contains("invalid digit"));
+}
+
+#[test]
+fn a_page_position_from_elsewhere_is_harmless() {
+    let cache = Cache::new(10);
+    cache.insert(1, ());
+    for position in [1, 7 << 32, u64::MAX] {
+        let page = cache.keys(Some(position), 10);
+        assert_eq!((page.items.len(), page.next), (0, None));
+    }
+    assert_eq!(cache.keys(Some(0), 0).next, Some(0));
 }

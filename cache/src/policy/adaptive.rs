@@ -9,20 +9,20 @@
 //!
 //! A newcomer always enters the window, so what was just inserted can be read. When room is needed, the window's
 //! least recent entry competes with main's least recent one, and the [sketch](super::sketch) tells who was asked for
-//! more often. A window of the whole cache is LRU, a tiny one is nearly LFU; the [climber](super::climber) finds the share.
+//! more often. A window of the whole cache is LRU, a tiny one is nearly LFU; the [tuner](super::tuner) finds the share.
 //!
 //! Two things are random: an equal candidate gets in now and then, so that a loop or an attacker who knows which keys
 //! collide in the sketch cannot pin a bad resident for ever.
 //!
-//! Source: G. Einziger, R. Friedman and B. Manes, "TinyLFU", ACM ToS 2017; for the window's size, see the climber.
+//! Source: G. Einziger, R. Friedman and B. Manes, "TinyLFU", ACM Transactions on Storage, 2017; for the window's size, see the tuner.
 //! Departure: entries move when room is needed, not in the background, so there is no buffer and no hit is lost.
 
 use std::sync::Arc;
 
 use super::Policy;
-use super::climber::Climber;
 use super::list::{List, Nodes};
 use super::sketch::Sketch;
+use super::tuner::Tuner;
 
 const WINDOW: u8 = 0;
 const PROBATION: u8 = 1;
@@ -36,8 +36,6 @@ const JITTER: u64 = 128;
 const WARM: u32 = 6;
 /// When the window's share has changed, at most so many entries change sides with each insertion.
 const MOVES: usize = 16;
-/// A shard reports to the climber after this many requests per entry.
-const REPORT_PER_ENTRY: u64 = 1;
 
 /// W-TinyLFU over one shard.
 #[derive(Debug)]
@@ -47,38 +45,49 @@ pub(crate) struct Adaptive {
     probation: List,
     protected: List,
     sketch: Sketch,
-    climber: Arc<Climber>,
+    /// `None` when the share is fixed.
+    tuner: Option<Arc<Tuner>>,
     share: f32,
     /// Whether the window still has to follow a change of its share.
     moving: bool,
-    hits: u64,
-    requests: u64,
     random: u64,
 }
 
 impl Adaptive {
-    pub(crate) fn new(climber: Arc<Climber>, seed: u64) -> Self {
+    /// A policy whose window follows a tuner.
+    pub(crate) fn new(tuner: Arc<Tuner>, seed: u64) -> Self {
+        Self { share: tuner.share(), tuner: Some(tuner), ..Self::with_fixed_window(0.0, seed) }
+    }
+
+    /// A policy whose window has a given share of the cache.
+    pub(crate) fn with_fixed_window(share: f32, seed: u64) -> Self {
         Self {
             nodes: Nodes::default(),
             window: List::default(),
             probation: List::default(),
             protected: List::default(),
             sketch: Sketch::default(),
-            share: climber.share(),
-            climber,
+            tuner: None,
+            share,
             moving: false,
-            hits: 0,
-            requests: 0,
             random: seed | 1,
         }
     }
 
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.window.len() + self.probation.len() + self.protected.len()
     }
 
     fn cost(&self) -> u64 {
         self.window.cost() + self.probation.cost() + self.protected.cost()
+    }
+
+    pub(crate) fn cost_of(&self, token: u32) -> u32 {
+        self.nodes.get(token).cost
+    }
+
+    pub(crate) fn hash_of(&self, token: u32) -> u32 {
+        self.nodes.get(token).hash
     }
 
     /// Whether the window holds more than its share. Its most recent entry is always within.
@@ -139,13 +148,23 @@ impl Adaptive {
         }
     }
 
-    fn report(&mut self) {
-        if self.requests >= self.len() as u64 * REPORT_PER_ENTRY {
-            self.climber.report(self.hits, self.requests, self.len());
-            (self.hits, self.requests) = (0, 0);
-            let share = self.climber.share();
+    /// Tells the tuner about a request, if its key is in the sample.
+    fn report(&self, hash: u32, cost: u32, hit: bool) {
+        if let Some(tuner) = &self.tuner
+            && tuner.samples(hash)
+        {
+            tuner.report(hash, cost, hit, self.len(), self.cost());
+        }
+    }
+
+    fn follow_tuner(&mut self) {
+        if let Some(tuner) = &self.tuner {
+            let share = tuner.share();
             self.moving |= share.to_bits() != self.share.to_bits();
             self.share = share;
+        }
+        if self.moving {
+            self.follow();
         }
     }
 
@@ -153,7 +172,9 @@ impl Adaptive {
     fn admits(&mut self, candidate: u32, victim: u32) -> bool {
         let candidate = self.sketch.estimate(self.nodes.get(candidate).hash);
         let victim = self.sketch.estimate(self.nodes.get(victim).hash);
-        candidate > victim || (candidate >= WARM && self.chance(JITTER))
+        // Seen once is no evidence: in a loop longer than the sketch's memory, every resident has faded to zero when the
+        // next newcomer arrives with its one, and letting it in would replace the whole cache before anything returns.
+        candidate > victim.max(1) || (candidate >= WARM && self.chance(JITTER))
     }
 
     /// True once in `n` times (xorshift64).
@@ -175,7 +196,7 @@ impl Adaptive {
 impl Policy for Adaptive {
     fn insert(&mut self, token: u32, hash: u64, cost: u32) {
         let hash = (hash ^ (hash >> 32)) as u32;
-        self.requests += 1;
+        self.report(hash, cost, false);
         self.sketch.ensure(self.len() + 1);
         self.sketch.record(hash);
         self.nodes.enter(token, hash, cost);
@@ -184,9 +205,8 @@ impl Policy for Adaptive {
     }
 
     fn touch(&mut self, token: u32) {
-        self.hits += 1;
-        self.requests += 1;
         let node = *self.nodes.get(token);
+        self.report(node.hash, node.cost, true);
         self.sketch.record(node.hash);
         match node.segment {
             WINDOW => self.window.move_to_front(&mut self.nodes, token),
@@ -209,10 +229,7 @@ impl Policy for Adaptive {
     }
 
     fn victim(&mut self) -> Option<u32> {
-        self.report();
-        if self.moving {
-            self.follow();
-        }
+        self.follow_tuner();
         let Some(victim) = self.probation.back().or_else(|| self.protected.back()) else {
             return self.window.back();
         };
@@ -233,5 +250,147 @@ impl Policy for Adaptive {
         {
             self.shift(token, PROBATION);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Use(u32),
+        Remove(u32),
+        Reweigh(u32, u32),
+        Evict,
+        Settle,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            8 => (0..40_u32).prop_map(Step::Use),
+            1 => (0..40_u32).prop_map(Step::Remove),
+            1 => (0..40_u32, 0..500_u32).prop_map(|(token, cost)| Step::Reweigh(token, cost)),
+            3 => Just(Step::Evict),
+            2 => Just(Step::Settle),
+        ];
+        proptest::collection::vec(step, 0..400)
+    }
+
+    /// Plays the steps beside a queue, most recent first; `check` sees each victim.
+    fn play(policy: &mut Adaptive, steps: Vec<Step>, check: impl Fn(u32, &VecDeque<u32>)) {
+        let mut model: VecDeque<u32> = VecDeque::new();
+        for step in steps {
+            match step {
+                Step::Use(token) => {
+                    if let Some(at) = model.iter().position(|t| *t == token) {
+                        model.remove(at);
+                        policy.touch(token);
+                    } else {
+                        policy.insert(token, u64::from(token) * 0x9E37_79B9, 1 + token % 3);
+                    }
+                    model.push_front(token);
+                }
+                Step::Remove(token) => {
+                    if let Some(at) = model.iter().position(|t| *t == token) {
+                        model.remove(at);
+                        policy.remove(token);
+                    }
+                }
+                Step::Reweigh(token, cost) => {
+                    if model.contains(&token) {
+                        policy.reweigh(token, cost);
+                    }
+                }
+                Step::Evict => {
+                    let victim = policy.victim();
+                    assert_eq!(victim.is_none(), model.is_empty());
+                    if let Some(victim) = victim {
+                        check(victim, &model);
+                        model.retain(|t| *t != victim);
+                        policy.remove(victim);
+                    }
+                }
+                Step::Settle => policy.settle(),
+            }
+            assert_eq!(policy.validate(), model.len());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_window_of_the_whole_cache_is_lru(steps in steps()) {
+            play(&mut Adaptive::with_fixed_window(1.0, 1), steps, |victim, model| {
+                assert_eq!(Some(&victim), model.back());
+            });
+        }
+
+        #[test]
+        fn victims_are_members_whatever_the_window(steps in steps(), share in 0.0..=1.0_f32, seed in any::<u64>()) {
+            play(&mut Adaptive::with_fixed_window(share, seed), steps, |victim, model| {
+                assert!(model.contains(&victim));
+            });
+        }
+
+        #[test]
+        fn nothing_is_lost_while_the_window_moves(steps in steps(), seed in any::<u64>()) {
+            let tuner = Arc::new(Tuner::new(1, seed));
+            play(&mut Adaptive::new(tuner, seed), steps, |victim, model| assert!(model.contains(&victim)));
+        }
+    }
+
+    /// Plays keys through a policy of a given capacity; answers the hits of the second half.
+    fn replay(policy: &mut Adaptive, capacity: usize, keys: &[u64]) -> usize {
+        let (mut tokens, mut held, mut free) = (std::collections::HashMap::new(), Vec::new(), Vec::new());
+        let mut hits = 0;
+        for (at, key) in keys.iter().enumerate() {
+            if let Some(token) = tokens.get(key) {
+                policy.touch(*token);
+                hits += usize::from(at >= keys.len() / 2);
+                continue;
+            }
+            let token = free.pop().unwrap_or_else(|| {
+                held.push(0);
+                held.len() as u32 - 1
+            });
+            held[token as usize] = *key;
+            tokens.insert(*key, token);
+            policy.insert(token, key.wrapping_mul(0x9E37_79B9_7F4A_7C15), 1);
+            if tokens.len() > capacity {
+                let victim = policy.victim().unwrap();
+                policy.remove(victim);
+                tokens.remove(&held[victim as usize]);
+                free.push(victim);
+            } else {
+                policy.settle();
+            }
+        }
+        hits
+    }
+
+    #[test]
+    fn the_window_grows_for_recency_and_shrinks_for_frequency() {
+        // A hot set that moves on again and again, against a hot set that stays under a stream of strangers.
+        let mut state = 1_u64;
+        let mut random = move |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let moving: Vec<u64> = (0..100_000).map(|at| at / 4_000 * 800 + random(800)).collect();
+        let tuner = Arc::new(Tuner::new(1, 3));
+        let adaptive = replay(&mut Adaptive::new(tuner.clone(), 3), 1_000, &moving);
+        let fixed = replay(&mut Adaptive::with_fixed_window(0.01, 3), 1_000, &moving);
+        assert!(tuner.share() > 0.3 && adaptive > fixed, "share {}, {adaptive} against {fixed}", tuner.share());
+
+        let staying: Vec<u64> = (0..100_000).map(|at| if at % 2 == 0 { random(900) } else { 1_000_000 + at }).collect();
+        let lru = replay(&mut Adaptive::with_fixed_window(1.0, 3), 1_000, &staying);
+        let adaptive = replay(&mut Adaptive::new(tuner.clone(), 3), 1_000, &staying);
+        assert!(tuner.share() < 0.3 && adaptive > lru, "share {}, {adaptive} against {lru}", tuner.share());
     }
 }

@@ -5,7 +5,7 @@
 //! The four counters of a key lie in one 64-byte block, which is one cache line.
 //!
 //! Source: G. Cormode and S. Muthukrishnan, "An Improved Data Stream Summary: The Count-Min Sketch", J. Algorithms 2005;
-//! G. Einziger, R. Friedman and B. Manes, "TinyLFU: A Highly Efficient Cache Admission Policy", ACM ToS 2017 (ageing,
+//! G. Einziger, R. Friedman and B. Manes, "TinyLFU: A Highly Efficient Cache Admission Policy", ACM Transactions on Storage, 2017 (ageing,
 //! small counters); the blocked layout follows F. Putze et al., "Cache-, Hash- and Space-Efficient Bloom Filters", 2007.
 //! Departure: the table doubles as the cache fills. Both halves then inherit the old counters, so no count is lost and
 //! estimates are only ever too high.
