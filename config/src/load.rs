@@ -14,6 +14,7 @@ pub(crate) mod layer;
 pub(crate) mod loaded;
 mod loader;
 pub(crate) mod path;
+mod run;
 pub(crate) mod schema;
 mod settle;
 mod suggest;
