@@ -1,0 +1,137 @@
+//! Threads that start together and are stopped together.
+
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Operations between two looks at the stop flag.
+pub const BLOCK: usize = 512;
+
+/// Runs `block(thread, number of the block)` on `threads` threads for `time`, [`BLOCK`] operations a call.
+///
+/// Returns millions of operations a second: all operations by the span from the first start to the last end, which
+/// counts a thread that waited for a processor too.
+pub fn timed(threads: usize, time: Duration, block: impl Fn(usize, usize) + Sync) -> f64 {
+    let (barrier, stop) = (Barrier::new(threads + 1), AtomicBool::new(false));
+    let spans: Vec<(Instant, Instant, usize)> = thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads)
+            .map(|thread| {
+                let (barrier, stop, block) = (&barrier, &stop, &block);
+                scope.spawn(move || {
+                    barrier.wait();
+                    let start = Instant::now();
+                    let mut blocks = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        block(thread, blocks);
+                        blocks += 1;
+                    }
+                    (start, Instant::now(), blocks)
+                })
+            })
+            .collect();
+        barrier.wait();
+        thread::sleep(time);
+        stop.store(true, Ordering::Relaxed);
+        handles
+            .into_iter()
+            .map(|handle| handle.join().expect("no operation panics"))
+            .collect()
+    });
+    let first = spans
+        .iter()
+        .map(|span| span.0)
+        .min()
+        .expect("at least one thread");
+    let last = spans
+        .iter()
+        .map(|span| span.1)
+        .max()
+        .expect("at least one thread");
+    let operations: usize = spans.iter().map(|span| span.2 * BLOCK).sum();
+    operations as f64 / (last - first).as_secs_f64() / 1e6
+}
+
+/// Replays `keys` once over `threads` threads, each taking the next 64 requests; on a miss `request` inserts.
+///
+/// The shared cursor keeps the order of the stream but for a few dozen requests, so that the hit ratio at two threads
+/// can be compared with that at one. Returns hits and the time taken.
+pub fn replay(
+    threads: usize,
+    keys: &[u64],
+    request: impl Fn(u64) -> bool + Sync,
+) -> (u64, Duration) {
+    const CHUNK: usize = 64;
+    if threads == 1 {
+        let start = Instant::now();
+        let hits = keys.iter().filter(|key| request(**key)).count();
+        return (black_box(hits as u64), start.elapsed());
+    }
+    let (barrier, cursor) = (Barrier::new(threads), AtomicUsize::new(0));
+    let spans: Vec<(Instant, Instant, u64)> = thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads)
+            .map(|_| {
+                let (barrier, cursor, request) = (&barrier, &cursor, &request);
+                scope.spawn(move || {
+                    barrier.wait();
+                    let start = Instant::now();
+                    let mut hits = 0;
+                    loop {
+                        let from = cursor.fetch_add(CHUNK, Ordering::Relaxed);
+                        if from >= keys.len() {
+                            return (start, Instant::now(), hits);
+                        }
+                        let chunk = &keys[from..keys.len().min(from + CHUNK)];
+                        hits += chunk.iter().filter(|key| request(**key)).count() as u64;
+                    }
+                })
+            })
+            .collect();
+        handles
+            .into_iter()
+            .map(|handle| handle.join().expect("no request panics"))
+            .collect()
+    });
+    let first = spans
+        .iter()
+        .map(|span| span.0)
+        .min()
+        .expect("at least one thread");
+    let last = spans
+        .iter()
+        .map(|span| span.1)
+        .max()
+        .expect("at least one thread");
+    (spans.iter().map(|span| span.2).sum(), last - first)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    #[test]
+    fn replay_sees_every_request_once_at_any_number_of_threads() {
+        let keys: Vec<u64> = (1..=1_000).collect();
+        for threads in [1, 2, 4] {
+            let sum = AtomicU64::new(0);
+            let (hits, _) = replay(threads, &keys, |key| {
+                sum.fetch_add(key, Ordering::Relaxed);
+                key % 10 == 0
+            });
+            assert_eq!((sum.into_inner(), hits), (500_500, 100));
+        }
+    }
+
+    #[test]
+    fn timed_counts_what_was_done() {
+        let done = AtomicU64::new(0);
+        let rate = timed(2, Duration::from_millis(20), |_, _| {
+            done.fetch_add(BLOCK as u64, Ordering::Relaxed);
+        });
+        assert!(rate > 0.0);
+        assert!(done.into_inner() > 0);
+    }
+}
