@@ -2,22 +2,21 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use trimtab_cache::bytes::KEY_MAX;
-use trimtab_cache::{ByteCache, CacheSettings, Caches, Compression, PutError, RejectedReason};
+use trimtab_cache::{ByteCache, CacheSettings, Caches, PutError, RejectedReason};
 use trimtab_config::{ByteSize, Profile};
 
 #[cfg(feature = "compress")]
 #[test]
 fn large_values_shrink_and_come_back_whole() {
     let mut settings = CacheSettings::for_bytes(Profile::Balanced);
-    settings.compression = Compression::Lz4;
+    settings.compression = trimtab_cache::Compression::Lz4;
     settings.compress_above = ByteSize::kib(1);
     let cache = ByteCache::new("pages", &settings).unwrap();
     let text = "trim tab ".repeat(1000);
     cache.put("large", text.clone(), None).unwrap();
     cache.put("small", "trim tab", None).unwrap();
-    assert_eq!(cache.get("large"), Some(Bytes::from(text.clone())));
+    assert_eq!(cache.get("large"), Some(text.clone().into()));
     let info = cache.info("large").unwrap();
     assert!(info.compressed && info.length == text.len() && info.stored_bytes < text.len() / 10, "{info:?}");
     assert!(info.weight_bytes < 1000, "{info:?}");
