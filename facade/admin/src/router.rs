@@ -54,7 +54,7 @@ impl App {
 ///
 /// Build it inside of the tokio runtime, after the metrics recorder is installed.
 pub fn router(console: Console, settings: AdminSettings) -> Router {
-    build(console, settings, Listener::Foreign)
+    build(console, settings, Listener::Foreign).0
 }
 
 /// The routes for a listener of their own, bound to `settings.address`: with the 404 of this API, and without a token
@@ -62,8 +62,8 @@ pub fn router(console: Console, settings: AdminSettings) -> Router {
 ///
 /// Serve it with `ConnectInfo<SocketAddr>` when a token is set, so that wrong tokens are counted by peer.
 pub fn standalone(console: Console, settings: AdminSettings) -> Router {
-    let app = build(console, settings, Listener::Own);
-    app.fallback(|uri: Uri| async move { no_such_route(&uri) })
+    let (router, _) = build(console, settings, Listener::Own);
+    router.fallback(|uri: Uri| async move { no_such_route(&uri) })
 }
 
 /// The OpenAPI document of the routes.
@@ -91,7 +91,7 @@ pub fn openapi() -> OpenApi {
     document
 }
 
-fn build(console: Console, settings: AdminSettings, listener: Listener) -> Router {
+fn build(console: Console, settings: AdminSettings, listener: Listener) -> (Router, Arc<App>) {
     let app = Arc::new(App {
         guard: Guard::new(&settings, listener),
         metrics: Handles::new(),
@@ -119,7 +119,7 @@ fn build(console: Console, settings: AdminSettings, listener: Listener) -> Route
             problem
         }
     };
-    router.method_not_allowed_fallback(unmatched).with_state(app)
+    (router.method_not_allowed_fallback(unmatched).with_state(Arc::clone(&app)), app)
 }
 
 /// In front of every route but the reading of an entry: access, meters, headers.
@@ -147,3 +147,70 @@ pub(crate) type Routes = OpenApiRouter<Arc<App>>;
 
 /// What handlers answer: the good case, or a problem.
 pub(crate) type Answer<T> = Result<T, Problem>;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use axum::body::Body;
+    use axum::http::StatusCode;
+    use axum::http::header::RETRY_AFTER;
+    use serde_json::Value;
+    use tower::ServiceExt;
+    use trimtab_cache::Caches;
+    use trimtab_config::Profile;
+    use trimtab_monitor::Monitor;
+
+    use super::*;
+    use crate::{SettingLayer, SettingLeaf, SettingsView};
+
+    struct Nothing;
+
+    impl SettingsView for Nothing {
+        fn profile(&self) -> Profile {
+            Profile::Minimal
+        }
+        fn environment(&self) -> String {
+            String::new()
+        }
+        fn leaves(&self) -> Vec<SettingLeaf> {
+            Vec::new()
+        }
+        fn explain(&self, _: &str) -> Option<Vec<SettingLayer>> {
+            None
+        }
+        fn schema(&self) -> Value {
+            Value::Null
+        }
+    }
+
+    fn parts() -> (Router, Arc<App>) {
+        let monitor = Monitor::builder().start().expect("a monitor");
+        let console = Console::new(Caches::new(), monitor, Arc::new(Nothing), "test", "0");
+        build(console, AdminSettings::default(), Listener::Own)
+    }
+
+    #[tokio::test]
+    async fn a_second_optimisation_is_told_to_wait() {
+        let (router, app) = parts();
+        let trigger = || {
+            let request = Request::post("/api/memory/optimization/trigger").body(Body::empty());
+            router.clone().oneshot(request.expect("a request"))
+        };
+        app.optimizing.store(true, Ordering::Release);
+        let refused = trigger().await.expect("an answer");
+        assert_eq!((refused.status(), &refused.headers()[RETRY_AFTER]), (StatusCode::CONFLICT, &HeaderValue::from(1)));
+        app.optimizing.store(false, Ordering::Release);
+        assert_eq!(trigger().await.expect("an answer").status(), StatusCode::OK);
+        assert!(!app.optimizing.load(Ordering::Acquire), "the turn is given back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_recorder_ends_with_the_router() {
+        let (router, app) = parts();
+        let app = Arc::downgrade(&app);
+        drop(router);
+        tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+        assert!(app.upgrade().is_none());
+    }
+}

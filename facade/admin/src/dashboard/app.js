@@ -26,21 +26,26 @@ async function request(path, options = {}) {
 
 /* Dialog ----------------------------------------------------------------------------------------------------- */
 
+/** Settles the question that is open; an event of an earlier one must not answer it, so each has its own. */
+let settle = () => {};
+
 /** Opens the dialog; resolves to true when it was confirmed. */
 function ask({ title, body, confirm, danger = false, cancel = true }) {
   const dialog = $('ask');
+  settle(false);
   text($('ask-title'), title);
   $('ask-body').replaceChildren(...body);
   text($('ask-ok'), confirm);
   $('ask-ok').className = danger ? 'danger' : 'primary';
   $('ask-cancel').hidden = !cancel;
-  dialog.returnValue = '';
-  if (dialog.open) dialog.close();
   dialog.showModal();
-  const focus = dialog.querySelector('input') || $(danger ? 'ask-cancel' : 'ask-ok');
-  focus.focus();
+  (dialog.querySelector('input') || $(danger ? 'ask-cancel' : 'ask-ok')).focus();
   return new Promise((resolve) => {
-    dialog.addEventListener('close', () => resolve(dialog.returnValue === 'ok'), { once: true });
+    settle = (answer) => {
+      settle = () => {};
+      dialog.close();
+      resolve(answer);
+    };
   });
 }
 
@@ -210,7 +215,7 @@ function figure(node, main, small) {
 
 function showTiles(frame) {
   const { memory, process, machine, pressure } = frame;
-  text($('uptime'), span(frame.uptime_seconds));
+  text($('uptime'), span(Math.floor(frame.uptime_seconds)));
 
   figure($('memory-used'), bytes(memory.used), known(memory.limit) ? `of ${bytes(memory.limit)}` : '');
   meter($('memory-meter'), memory.share, `${percent(memory.share)} of the limit`);
@@ -233,7 +238,10 @@ function showTiles(frame) {
   steps.dataset.level = level;
   const reached = ['low', 'moderate', 'high', 'critical'].indexOf(level);
   [...steps.children].forEach((step, at) => step.classList.toggle('on', at <= reached));
-  text($('pressure-note'), pressure.explanation.replace(/^memory pressure is \w+: /, ''));
+  const calm = [`for ${span(Math.max(0, Math.floor((frame.at - pressure.since) / 1000)))}`];
+  if (known(pressure.stall)) calm.push(`tasks stalled ${percent(pressure.stall)}`);
+  if (known(pressure.machine_available)) calm.push(`${bytes(pressure.machine_available)} free on the machine`);
+  text($('pressure-note'), level === 'low' ? calm.join(' · ') : pressure.explanation.replace(/^memory pressure is \w+: /, ''));
 
   const totals = frame.totals;
   const lookups = totals.hits + totals.misses;
@@ -567,6 +575,9 @@ $('scale-limit').addEventListener('click', () => { state.scale = 'limit'; if (st
 $('caches-filter').addEventListener('input', (event) => { state.filter = event.target.value.trim().toLowerCase(); showCaches(state.frame); });
 $('settings-filter').addEventListener('input', showSettings);
 $('optimize').addEventListener('click', optimize);
+$('ask-form').addEventListener('submit', (event) => { event.preventDefault(); settle(true); });
+$('ask-cancel').addEventListener('click', () => settle(false));
+$('ask').addEventListener('cancel', (event) => { event.preventDefault(); settle(false); });
 $('token-button').addEventListener('click', async () => {
   if (await askToken('Writes to this server need a token.')) text($('token-button'), 'Change token');
   if (waking) waking();

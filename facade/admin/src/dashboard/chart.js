@@ -57,6 +57,7 @@ function percent(value) {
 
 function span(seconds) {
   if (!known(seconds)) return '–';
+  if (seconds < 10 && seconds % 1 !== 0) return seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`;
   const s = Math.floor(seconds);
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
@@ -74,6 +75,8 @@ function meter(node, share, label) {
 /* Charts ----------------------------------------------------------------------------------------------------- */
 
 const charts = new Map();
+/* Steps of an axis of bytes: 16 MiB reads better than 19.1. */
+const POWERS = Array.from({ length: 60 }, (_, power) => 2 ** power);
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** A chart with a legend that shows the values under the cursor, or the latest. */
@@ -116,7 +119,7 @@ class Chart {
       scales: { x: { time: true }, y: { range: (plot, low, high) => range(high) } },
       axes: [
         { ...axis, grid: { show: false }, space: 80, size: 26, values: (plot, splits) => splits.map(clock) },
-        { ...axis, size: 64, space: 34, values: (plot, splits) => splits.map((value) => format(value)) },
+        { ...axis, size: 64, space: 34, incrs: format === bytes ? POWERS : undefined, values: (plot, splits) => splits.map((value) => format(value)) },
       ],
       series: [{}, ...series.map((one) => ({
         label: one.label,

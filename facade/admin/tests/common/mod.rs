@@ -15,7 +15,7 @@ use trimtab_monitor::Monitor;
 
 /// Settings as the assembled system would show them.
 #[derive(Debug)]
-pub struct View;
+pub(crate) struct View;
 
 impl SettingsView for View {
     fn profile(&self) -> Profile {
@@ -58,40 +58,40 @@ impl SettingsView for View {
 }
 
 /// A console over real parts.
-pub fn console() -> Console {
+pub(crate) fn console() -> Console {
     let monitor = Monitor::builder().start().expect("a monitor");
     Console::new(Caches::new(), monitor, Arc::new(View), "trimtab", "0.1.0")
 }
 
 /// The API as on a loopback listener of its own, with default settings.
-pub fn app() -> Router {
+pub(crate) fn app() -> Router {
     trimtab_admin::standalone(console(), AdminSettings::default())
 }
 
 /// An answer, whole.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub bytes: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.bytes).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 
     /// The last part of the problem's type, after checks that hold for every problem.
     #[track_caller]
-    pub fn problem(&self) -> String {
+    pub(crate) fn problem(&self) -> String {
         assert_eq!(self.header("content-type"), "application/problem+json", "{}", self.text());
         let body = self.json();
         assert_eq!(body["status"], self.status.as_u16());
@@ -101,34 +101,34 @@ impl Answer {
     }
 }
 
-pub async fn send(app: &Router, request: Request<Body>) -> Answer {
+pub(crate) async fn send(app: &Router, request: Request<Body>) -> Answer {
     let response = app.clone().oneshot(request).await.expect("a router never fails");
     let (parts, body) = response.into_parts();
     let bytes = axum::body::to_bytes(body, 64 << 20).await.expect("a body").to_vec();
     Answer { status: parts.status, headers: parts.headers, bytes }
 }
 
-pub fn request(method: Method, path: &str) -> axum::http::request::Builder {
+pub(crate) fn request(method: Method, path: &str) -> axum::http::request::Builder {
     Request::builder().method(method).uri(path)
 }
 
-pub async fn get(app: &Router, path: &str) -> Answer {
+pub(crate) async fn get(app: &Router, path: &str) -> Answer {
     send(app, request(Method::GET, path).body(Body::empty()).expect("a request")).await
 }
 
-pub async fn delete(app: &Router, path: &str) -> Answer {
+pub(crate) async fn delete(app: &Router, path: &str) -> Answer {
     send(app, request(Method::DELETE, path).body(Body::empty()).expect("a request")).await
 }
 
-pub async fn with_json(app: &Router, method: Method, path: &str, body: impl Into<Body>) -> Answer {
+pub(crate) async fn with_json(app: &Router, method: Method, path: &str, body: impl Into<Body>) -> Answer {
     let request = request(method, path).header("content-type", "application/json").body(body.into());
     send(app, request.expect("a request")).await
 }
 
-pub async fn post(app: &Router, path: &str, body: impl Into<Body>) -> Answer {
+pub(crate) async fn post(app: &Router, path: &str, body: impl Into<Body>) -> Answer {
     with_json(app, Method::POST, path, body).await
 }
 
-pub async fn put(app: &Router, path: &str, body: impl Into<Body>) -> Answer {
+pub(crate) async fn put(app: &Router, path: &str, body: impl Into<Body>) -> Answer {
     with_json(app, Method::PUT, path, body).await
 }
