@@ -46,12 +46,17 @@ pub enum Origin {
         /// Its line.
         line: u32,
     },
+    /// An argument of the command line.
+    Argument {
+        /// The option as it was typed: `--set cache.users.ttl`.
+        option: String,
+    },
     /// A change while the program runs.
     Patch,
 }
 
 impl Origin {
-    /// The kind in one word, from a closed set: `default`, `profile`, `environment`, `machine`, `file`, `variable`, `code`, `patch`.
+    /// The kind in one word, from a closed set: `default`, `profile`, `environment`, `machine`, `file`, `variable`, `code`, `argument`, `patch`.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Default => "default",
@@ -61,6 +66,7 @@ impl Origin {
             Self::File { .. } => "file",
             Self::Variable { .. } => "variable",
             Self::Code { .. } => "code",
+            Self::Argument { .. } => "argument",
             Self::Patch => "patch",
         }
     }
@@ -76,6 +82,7 @@ impl fmt::Display for Origin {
             Self::File { path, line, column } => f.pad(&format!("{}:{line}:{column}", path.display())),
             Self::Variable { name } => f.pad(name),
             Self::Code { file, line } => f.pad(&format!("code at {file}:{line}")),
+            Self::Argument { option } => f.pad(option),
             Self::Patch => f.pad("run-time patch"),
         }
     }

@@ -197,6 +197,27 @@ impl<T: Settings> Loader<T> {
         self
     }
 
+    /// Sets the value at `path` to what `text` says, over file and variables: for a command line. `option` is shown as the
+    /// origin. Text becomes numbers, lists and the like where the setting is one, as with variables.
+    ///
+    /// ```
+    /// # use trimtab_config::{Loader, Profile, Settings};
+    /// # #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+    /// # #[serde(default)]
+    /// # struct App { workers: u32 }
+    /// # impl Default for App { fn default() -> Self { Self { workers: 1 } } }
+    /// # impl Settings for App { fn for_profile(_: Profile) -> Self { Self::default() } }
+    /// let loader = Loader::<App>::new().no_file().argument("--workers", "workers", "8");
+    /// let loaded = loader.load().unwrap();
+    /// assert_eq!(loaded.settings.workers, 8);
+    /// assert_eq!(loaded.origin("workers").unwrap().to_string(), "--workers");
+    /// ```
+    pub fn argument(mut self, option: impl Into<String>, path: impl Into<String>, text: impl Into<String>) -> Self {
+        let entry = Entry { path: path.into(), value: Ok(Value::String(text.into())), reason: None };
+        self.sets.push((entry, Origin::Argument { option: option.into() }));
+        self
+    }
+
     /// Tunes to this machine in place of the one the program runs on.
     pub fn machine(self, machine: Machine) -> Self {
         Self { machine: Some(machine), ..self }
@@ -254,6 +275,7 @@ fn place_in_list(problem: &Problem) -> (u8, u32, u32, String) {
         Some(Origin::File { line, column, .. }) => (0, *line, *column, problem.path.clone()),
         Some(Origin::Variable { name }) => (1, 0, 0, name.clone()),
         Some(Origin::Code { line, .. }) => (2, *line, 0, problem.path.clone()),
+        Some(Origin::Argument { option }) => (2, 0, 0, option.clone()),
         _ => (3, 0, 0, problem.path.clone()),
     }
 }

@@ -15,7 +15,7 @@ use super::schema::{Schema, one_of};
 use super::settle::settle;
 use super::suggest::nearest;
 use super::tree;
-use super::variable::{Variables, origin as variable_origin};
+use super::variable::{Variables, coerce, origin as variable_origin};
 use crate::patch::to_tree;
 use crate::{Environment, Machine, Origin, Patch, Problem, Problems, Profile, Settings};
 
@@ -291,7 +291,13 @@ impl<T: Settings> Run<'_, T> {
         let mut layer = Layer::new(Origin::Default);
         for (entry, origin) in &self.loader.sets {
             match (Path::parse(&entry.path), &entry.value) {
-                (Ok(path), Ok(value)) => layer.put(&path, value.clone(), origin),
+                (Ok(path), Ok(value)) => {
+                    let value = match (origin, value, self.schema.at(&path.0)) {
+                        (Origin::Argument { .. }, Value::String(text), Some(node)) => coerce(&node, text),
+                        _ => value.clone(),
+                    };
+                    layer.put(&path, value, origin);
+                }
                 (Err(why), _) => self.problems.push(Problem::new(&entry.path, why).with_origin(origin.clone())),
                 (_, Err(why)) => {
                     let message = format!("its value cannot be written as a tree: {why}");

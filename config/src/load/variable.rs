@@ -199,7 +199,7 @@ pub(crate) fn variable_name(prefix: &str, path: &Path) -> Option<String> {
 }
 
 /// Gives a text the type that the schema wishes; a text that does not fit stays text and is refused later, with its place.
-fn coerce(node: &Node<'_>, text: &str) -> Value {
+pub(super) fn coerce(node: &Node<'_>, text: &str) -> Value {
     let asis = || Value::from(text);
     let trimmed = text.trim();
     if node.accepts("string") && !node.any {
