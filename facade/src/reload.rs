@@ -1,0 +1,70 @@
+//! A changed setting reaches the parts: limits of caches, thresholds of the monitor.
+//!
+//! Settings that a part reads only at its start are listed in [`RESTART_ONLY`] and flagged by the change that touches
+//! them, so that nobody believes in an effect that is not there.
+
+use trimtab_cache::{AnyCache, CacheSettings, Caches};
+use trimtab_config::{Change, Live, Subscription};
+use trimtab_monitor::Monitor;
+
+use crate::settings::TrimtabSettings;
+
+/// Settings that only a restart brings into effect.
+pub(crate) const RESTART_ONLY: &[&str] = &[
+    "memory.limit",
+    "cache.*.policy",
+    "cache.*.compression",
+    "cache.*.compress_above",
+    "cache.*.metrics",
+    "server.*",
+    "log.*",
+];
+
+/// Keeps the parts in step with the settings for as long as it lives.
+pub(crate) struct Reload {
+    _subscription: Subscription,
+}
+
+impl Reload {
+    pub(crate) fn follow(live: &Live<TrimtabSettings>, caches: &Caches, monitor: &Monitor) -> Self {
+        let (caches, monitor) = (caches.clone(), monitor.clone());
+        let subscription = live.on_change(move |change: &Change<TrimtabSettings>| apply(change, &caches, &monitor));
+        Self { _subscription: subscription }
+    }
+}
+
+fn apply(change: &Change<TrimtabSettings>, caches: &Caches, monitor: &Monitor) {
+    for leaf in change.changes.iter().filter(|leaf| leaf.restart) {
+        tracing::warn!(setting = leaf.path, "changed, and takes effect at the next start");
+    }
+    let (old, new) = (&change.old, &change.new);
+    if old.monitor != new.monitor
+        && let Err(error) = monitor.apply(new.monitor.clone())
+    {
+        tracing::error!(%error, "the monitor keeps its old settings");
+    }
+    for (name, settings) in &new.cache {
+        if old.cache.get(name) == Some(settings) {
+            continue;
+        }
+        if let Some(cache) = caches.get(name) {
+            resize(&*cache, settings);
+        } else if !caches.redeclare(name, settings.clone())
+            && let Err(error) = caches.declare(name, settings.clone())
+        {
+            tracing::error!(%error, "a cache of the changed settings cannot be declared");
+        }
+    }
+}
+
+/// Applies what a cache can change while it runs.
+fn resize(cache: &dyn AnyCache, settings: &CacheSettings) {
+    let results = [
+        cache.set_max_entries(settings.max_entries),
+        cache.set_max_bytes(settings.max_bytes),
+        cache.set_ttl(settings.ttl.map(Into::into)),
+    ];
+    for error in results.into_iter().filter_map(Result::err) {
+        tracing::error!(cache = cache.name(), %error, "the cache keeps its old limit");
+    }
+}

@@ -1,0 +1,89 @@
+//! Every setting of the assembled system in one tree: the shape of `trimtab.toml`.
+//!
+//! Each subsystem owns its own section, with its defaults per profile; this file only names the sections and puts
+//! them together. What a profile or the machine changes is stated by the section's owner or in [`for_machine`].
+//!
+//! [`for_machine`]: TrimtabSettings::for_machine
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use trimtab_cache::CacheSettings;
+use trimtab_config::{MemoryLimit, Problems, Profile, Settings, Template};
+use trimtab_monitor::MonitorSettings;
+
+/// The whole of `trimtab.toml`.
+///
+/// ```
+/// use trimtab::TrimtabSettings;
+/// use trimtab::config::{Profile, Settings};
+///
+/// let settings = TrimtabSettings::for_profile(Profile::Minimal);
+/// assert!(settings.cache.is_empty(), "caches are named by the file, by code or over HTTP");
+/// ```
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrimtabSettings {
+    /// The one memory number of this process.
+    pub memory: MemorySettings,
+    /// Named caches: `[cache.users]` gives the cache `users` its capacity, time to live and policy.
+    pub cache: BTreeMap<String, CacheSettings>,
+    /// Sampling, history and pressure thresholds.
+    pub monitor: MonitorSettings,
+    /// The HTTP API and the dashboard.
+    #[cfg(feature = "admin")]
+    pub server: trimtab_admin::AdminSettings,
+    /// What the program writes to standard error.
+    #[cfg(feature = "log")]
+    pub log: crate::log::LogSettings,
+}
+
+/// How much memory this process may use.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MemorySettings {
+    /// `auto` (90 % of the smallest control-group limit, else 75 % of the machine), a size (`1800MiB`) or a share
+    /// of the machine (`80%`). Pressure levels are measured against it.
+    pub limit: MemoryLimit,
+}
+
+impl Settings for TrimtabSettings {
+    fn for_profile(profile: Profile) -> Self {
+        Self {
+            memory: MemorySettings::default(),
+            cache: BTreeMap::new(),
+            monitor: MonitorSettings::for_profile(profile),
+            #[cfg(feature = "admin")]
+            server: trimtab_admin::AdminSettings::for_profile(profile),
+            #[cfg(feature = "log")]
+            log: crate::log::LogSettings::default(),
+        }
+    }
+
+    fn templates(profile: Profile) -> Vec<Template> {
+        vec![Template::new("cache.*", CacheSettings::for_profile(profile))]
+    }
+
+    fn check(&self, problems: &mut Problems) {
+        for (name, cache) in &self.cache {
+            if let Err(error) = trimtab_cache::caches::check_name(name) {
+                problems.report(&format!("cache.{name}"), name, error.to_string());
+            }
+            problems.within(&format!("cache.{name}"), |problems| cache.check(problems));
+        }
+        problems.within("monitor", |problems| self.monitor.check(problems));
+        #[cfg(feature = "admin")]
+        problems.within("server", |problems| self.server.check(problems));
+        #[cfg(feature = "log")]
+        problems.within("log", |problems| self.log.check(problems));
+    }
+
+    fn shorthands() -> &'static [(&'static str, &'static str)] {
+        &[("TRIMTAB_MEMORY_LIMIT", "memory.limit")]
+    }
+
+    fn restart_only() -> &'static [&'static str] {
+        crate::reload::RESTART_ONLY
+    }
+}

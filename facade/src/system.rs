@@ -1,0 +1,284 @@
+//! The assembled system: one handle to the caches, the monitor and the settings of a service.
+
+use std::fmt;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use trimtab_cache::{Cache, CacheSettings, Caches, CachesError};
+use trimtab_config::{Live, Loaded, Profile, Settings};
+use trimtab_monitor::{CallbackId, Health, Monitor, Need};
+
+use crate::builder::Builder;
+use crate::error::StartError;
+use crate::reload::Reload;
+use crate::settings::TrimtabSettings;
+use crate::shutdown::Closing;
+
+/// A running system. Clones are cheap and speak of the same one.
+///
+/// ```
+/// use trimtab::Trimtab;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let tt = Trimtab::start().await?; // TRIMTAB_PROFILE, trimtab.toml, environment variables
+/// let names = tt.cache::<u64, String>("names")?;
+/// let name = names.get_with(7, || async { "Ada".to_owned() }).await;
+/// assert_eq!(name, "Ada");
+/// tt.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Trimtab {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    live: Live<TrimtabSettings>,
+    caches: Caches,
+    monitor: Monitor,
+    housekeeping: CallbackId,
+    closing: Closing,
+    started: Instant,
+    #[cfg(feature = "admin")]
+    console: trimtab_admin::Console,
+    /// Carries changed settings to the parts while the system lives.
+    _reload: Reload,
+}
+
+impl fmt::Debug for Trimtab {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trimtab")
+            .field("profile", &self.profile())
+            .field("caches", &self.inner.caches)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Trimtab {
+    /// Starts with the settings of the machine, `trimtab.toml` in the working directory (if there is one) and the
+    /// environment's variables.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; with settings that cannot be used it lists every problem at once.
+    pub async fn start() -> Result<Self, StartError> {
+        Self::builder().start().await
+    }
+
+    /// Says more about the start: profile, file, single settings.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// Puts the parts together; the builder has read the settings.
+    pub(crate) fn assemble(live: Live<TrimtabSettings>) -> Result<Self, StartError> {
+        let settings = live.current();
+        let caches = Caches::new();
+        for (name, cache) in &settings.cache {
+            caches.declare(name, cache.clone())?;
+        }
+        let monitor =
+            Monitor::builder().settings(settings.monitor.clone()).memory_limit(settings.memory.limit).start()?;
+        // Once a tick: what has expired goes, a bounded number; the counts of all caches are published; and a settings
+        // file that was refused shows in the health until it is mended.
+        let housekeeping = monitor.on_tick({
+            let (caches, live) = (caches.clone(), live.clone());
+            let settings = monitor.health().component("settings", Need::Optional);
+            move |_| {
+                caches.expire();
+                caches.publish_metrics();
+                match live.last_error() {
+                    Some(refused) => {
+                        settings.degraded(format!("the changed settings were refused, the old ones stay: {refused}"))
+                    }
+                    None => settings.up(),
+                }
+            }
+        });
+        let reload = Reload::follow(&live, &caches, &monitor);
+        #[cfg(feature = "admin")]
+        let console = crate::view::console(&live, &caches, &monitor);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                live,
+                caches,
+                monitor,
+                housekeeping,
+                closing: Closing::new(),
+                started: Instant::now(),
+                #[cfg(feature = "admin")]
+                console,
+                _reload: reload,
+            }),
+        })
+    }
+
+    /// The cache of this name, with these types: the same one for all callers.
+    ///
+    /// Its settings are those of `[cache.NAME]`. A name that no setting mentions gets the profile's defaults.
+    ///
+    /// # Errors
+    ///
+    /// [`CachesError`]: an impossible name, other types than at the first call, a byte limit without a weigher (see
+    /// [`Caches::open_with`]), compression of typed values.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use trimtab::Trimtab;
+    /// let tt = Trimtab::builder().no_file().set("cache.users.max_entries", 500).start().await?;
+    /// let users = tt.cache::<u64, String>("users")?;
+    /// assert_eq!(users.stats().max_entries, Some(500));
+    /// assert!(tt.cache::<u64, u64>("users").is_err(), "one name, one type");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cache<K, V>(&self, name: &str) -> Result<Cache<K, V>, CachesError>
+    where
+        K: Hash + Eq + Send + Sync + 'static,
+        V: Send + Sync + 'static,
+    {
+        match self.inner.caches.open(name) {
+            Err(CachesError::Unknown { .. }) => {
+                let defaults = CacheSettings::for_profile(self.profile());
+                match self.inner.caches.declare(name, defaults) {
+                    // Another caller was faster: its cache is ours too.
+                    Ok(()) | Err(CachesError::Duplicate { .. }) => self.inner.caches.open(name),
+                    Err(error) => Err(error),
+                }
+            }
+            opened => opened,
+        }
+    }
+
+    /// The registry of named caches.
+    pub fn caches(&self) -> &Caches {
+        &self.inner.caches
+    }
+
+    /// Samples, history and pressure.
+    pub fn monitor(&self) -> &Monitor {
+        &self.inner.monitor
+    }
+
+    /// Liveness and readiness: add components of your own.
+    pub fn health(&self) -> &Health {
+        self.inner.monitor.health()
+    }
+
+    /// The settings in effect.
+    pub fn settings(&self) -> Arc<TrimtabSettings> {
+        self.inner.live.current()
+    }
+
+    /// The settings with the origin of each value.
+    pub fn loaded(&self) -> Arc<Loaded<TrimtabSettings>> {
+        self.inner.live.loaded()
+    }
+
+    /// The settings as they can change at run time: patch, reload, subscribe.
+    pub fn live(&self) -> &Live<TrimtabSettings> {
+        &self.inner.live
+    }
+
+    /// The profile in effect.
+    pub fn profile(&self) -> Profile {
+        self.loaded().profile
+    }
+
+    /// Time since the start.
+    pub fn uptime(&self) -> Duration {
+        self.inner.started.elapsed()
+    }
+
+    /// Removes what has expired from all caches, without the bound of the background work; answers how many entries.
+    pub fn cleanup(&self) -> usize {
+        let mut removed = 0;
+        loop {
+            let step = self.inner.caches.expire();
+            removed += step;
+            if step == 0 {
+                return removed;
+            }
+        }
+    }
+
+    /// The HTTP API and the dashboard as a router, to be merged into a service of one's own.
+    #[cfg(feature = "admin")]
+    pub fn admin(&self) -> axum::Router {
+        trimtab_admin::router(self.inner.console.clone(), self.settings().server.clone())
+    }
+
+    /// Takes the port of `server.address`, so that the address can be told before the first answer.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`](crate::ServeError) when the port is in use or refused.
+    #[cfg(feature = "admin")]
+    pub async fn bind(&self) -> Result<crate::Server, crate::ServeError> {
+        crate::Server::bind(self.clone()).await
+    }
+
+    /// Serves the HTTP API and the dashboard until [`shutdown`](Self::shutdown).
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`](crate::ServeError) when the port is in use or refused.
+    #[cfg(feature = "admin")]
+    pub async fn serve(&self) -> Result<(), crate::ServeError> {
+        self.bind().await?.run().await;
+        Ok(())
+    }
+
+    /// Where the value of a setting comes from, in words.
+    #[cfg(feature = "admin")]
+    pub(crate) fn origin(&self, path: &str) -> String {
+        self.loaded().origin(path).map_or_else(|| "default".to_owned(), |origin| origin.to_string())
+    }
+
+    /// Resolves when the shutdown begins.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe.
+    pub async fn closing(&self) {
+        self.inner.closing.closed().await;
+    }
+
+    /// Stops: readiness turns false, servers finish their open requests, the monitor ends.
+    ///
+    /// Caches stay usable for whoever holds one. Further calls wait for the same end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe: once called, everything ends whether or not anyone waits.
+    pub async fn shutdown(&self) {
+        self.health().drain();
+        if self.inner.closing.close() {
+            #[cfg(feature = "admin")]
+            self.inner.console.close();
+            self.inner.monitor.remove_callback(self.inner.housekeeping);
+        }
+        self.inner.monitor.shutdown().await;
+    }
+
+    /// Shuts down on ctrl-C or SIGTERM. A second signal ends the program at once, with exit status 130.
+    pub fn shutdown_on_signal(&self) {
+        let system = self.clone();
+        tokio::spawn(async move {
+            let name = tokio::select! {
+                name = crate::shutdown::signal() => name,
+                () = system.closing() => return,
+            };
+            tracing::info!(signal = name, "shutting down; a second signal ends at once");
+            tokio::spawn(async {
+                crate::shutdown::signal().await;
+                std::process::exit(130);
+            });
+            system.shutdown().await;
+        });
+    }
+}
