@@ -26,7 +26,7 @@ use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use trimtab_cache::PolicyKind;
+use trimtab::cache::PolicyKind;
 
 pub(crate) use error::SimulateError;
 use grid::Outcome;
@@ -164,7 +164,7 @@ pub(crate) fn run(args: SimulateArgs) -> Result<(), SimulateError> {
 fn parse_policies(names: &[String]) -> Result<Vec<PolicyKind>, SimulateError> {
     let mut policies: Vec<PolicyKind> = Vec::new();
     for name in names {
-        let policy = name.trim().parse().map_err(|error: trimtab_cache::UnknownPolicy| SimulateError::Option {
+        let policy = name.trim().parse().map_err(|error: trimtab::cache::UnknownPolicy| SimulateError::Option {
             option: "--policy",
             value: name.clone(),
             what: error.to_string(),

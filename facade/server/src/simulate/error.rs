@@ -79,7 +79,7 @@ pub(crate) enum SimulateError {
         /// Policy asked for.
         policy: String,
         /// What the cache said.
-        reason: trimtab_cache::BuildError,
+        reason: trimtab::cache::BuildError,
     },
     /// A policy had more hits than can be had: the simulation or the cache is wrong.
     #[error(

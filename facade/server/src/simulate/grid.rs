@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use trimtab_cache::PolicyKind;
+use trimtab::cache::PolicyKind;
 
 use super::error::SimulateError;
 use super::optimum::{ByteBound, hits_max, next_uses};

@@ -4,7 +4,7 @@
 //! followed by an `insert` on a miss.
 
 use foldhash::quality::FixedState;
-use trimtab_cache::{Cache, PolicyKind};
+use trimtab::cache::{Cache, PolicyKind};
 
 use super::error::SimulateError;
 use super::optimum::STEP;

@@ -270,7 +270,7 @@ fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
 pub(super) mod tests {
     use std::time::Duration;
 
-    use trimtab_cache::PolicyKind;
+    use trimtab::cache::PolicyKind;
 
     use super::super::replay::Hits;
     use super::*;
