@@ -125,7 +125,8 @@ fn content_type(headers: &HeaderMap) -> Result<(), Problem> {
             format!("it is `{}`", shorten(given))
         }
     };
-    let detail = format!("the body must be JSON in UTF-8, but {observed}; send the header `Content-Type: application/json`");
+    let detail =
+        format!("the body must be JSON in UTF-8, but {observed}; send the header `Content-Type: application/json`");
     Err(Problem::new(ProblemKind::UnsupportedMediaType, detail))
 }
 

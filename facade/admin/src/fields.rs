@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::problem::{Problem, ProblemKind, shorten};
@@ -83,7 +83,8 @@ impl<'a> Fields<'a> {
         match serde_json::from_slice::<Members<'a>>(body) {
             Ok(Members(members)) => Ok(Self { members, known: Vec::new(), errors: Vec::new() }),
             Err(error) => {
-                let what = if body.trim_ascii().is_empty() { "the body is empty".to_owned() } else { error.to_string() };
+                let what =
+                    if body.trim_ascii().is_empty() { "the body is empty".to_owned() } else { error.to_string() };
                 let detail = format!("{what}; send one JSON object");
                 Err(Problem::new(ProblemKind::MalformedJson, detail)
                     .with("line", error.line())
@@ -157,7 +158,9 @@ impl<'a> Fields<'a> {
         }
         let listed: Vec<_> = self.errors.iter().map(|error| format!("`{}` {}", error.field, error.detail)).collect();
         let errors = serde_json::to_value(&self.errors).unwrap_or_default();
-        Err(Problem::new(ProblemKind::InvalidFields, listed.join("; ")).with("errors", errors).with("known", self.known))
+        Err(Problem::new(ProblemKind::InvalidFields, listed.join("; "))
+            .with("errors", errors)
+            .with("known", self.known))
     }
 
     fn unknown(&self, name: &str) -> FieldError {
@@ -192,7 +195,11 @@ pub(crate) fn boolean(text: &str) -> Result<bool, String> {
 /// A text.
 pub(crate) fn string(text: &str) -> Result<String, String> {
     serde_json::from_str(text).map_err(|error| {
-        if text.starts_with('"') { format!("is not valid text: {error}") } else { format!("must be a text, not {}", shorten(text)) }
+        if text.starts_with('"') {
+            format!("is not valid text: {error}")
+        } else {
+            format!("must be a text, not {}", shorten(text))
+        }
     })
 }
 
@@ -218,14 +225,21 @@ mod tests {
 
     #[test]
     fn every_mistake_is_reported_at_once() {
-        let mut fields = Fields::parse(br#"{"max_sise": 1, "policy": 3, "ttl_seconds": -1, "a": 1, "a": 2}"#).expect("JSON");
+        let mut fields =
+            Fields::parse(br#"{"max_sise": 1, "policy": 3, "ttl_seconds": -1, "a": 1, "a": 2}"#).expect("JSON");
         assert_eq!(fields.optional("policy", string), None);
         assert_eq!(fields.optional("ttl_seconds", |text| positive(text, "seconds", 10.0)), None);
         assert_eq!(fields.optional("max_size", |text| count(text, 10)), None);
         assert_eq!(fields.required("key", string), None);
         let problem = fields.finish().expect_err("six mistakes");
         assert_eq!(problem.kind(), ProblemKind::InvalidFields);
-        for part in ["did you mean `max_size`", "`policy` must be a text", "`ttl_seconds` must", "`key` is missing", "`a` is not"] {
+        for part in [
+            "did you mean `max_size`",
+            "`policy` must be a text",
+            "`ttl_seconds` must",
+            "`key` is missing",
+            "`a` is not",
+        ] {
             assert!(problem.detail().contains(part), "{part}: {}", problem.detail());
         }
     }

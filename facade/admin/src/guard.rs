@@ -156,7 +156,10 @@ impl Guard {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer ") => rest.trim_ascii(),
             _ => {
                 self.throttle.failed(peer);
-                return Err(unauthorized("the header Authorization must be `Bearer <token>`", ", error=\"invalid_request\""));
+                return Err(unauthorized(
+                    "the header Authorization must be `Bearer <token>`",
+                    ", error=\"invalid_request\"",
+                ));
             }
         };
         if same(given, token.expose().as_bytes()) {
@@ -171,9 +174,11 @@ impl Guard {
             (Listener::Own, _) => return Ok(()),
             (Listener::Foreign, Some(peer)) if is_loopback(peer) => return Ok(()),
             (Listener::Foreign, Some(peer)) => format!("{peer} is not this machine: set server.token and send it"),
-            (Listener::Foreign, None) => "the application that mounts this API does not tell where a request comes from: \
+            (Listener::Foreign, None) => {
+                "the application that mounts this API does not tell where a request comes from: \
                  set server.token, or serve with `into_make_service_with_connect_info::<SocketAddr>()`"
-                .to_owned(),
+                    .to_owned()
+            }
         };
         Err(Problem::new(ProblemKind::RemoteWrite, detail))
     }
@@ -263,7 +268,9 @@ mod tests {
         for name in ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "[::1]", "[::ffff:127.0.0.1]"] {
             assert!(is_loopback_name(name), "{name}");
         }
-        for name in ["127.evil.example", "localhost.evil.example", "0.0.0.0", "[::]", "10.0.0.1", "", "127.0.0.1.", "[::1"] {
+        for name in
+            ["127.evil.example", "localhost.evil.example", "0.0.0.0", "[::]", "10.0.0.1", "", "127.0.0.1.", "[::1"]
+        {
             assert!(!is_loopback_name(name), "{name}");
         }
     }

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use serde::{Serialize, Serializer};
 use serde::ser::SerializeTuple;
+use serde::{Serialize, Serializer};
 
 /// Caches with a history; the others show live values only.
 pub(crate) const CACHES_MAX: usize = 128;
@@ -153,7 +153,8 @@ impl History {
     /// The rings, cut to the latest points when many caches have one.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let each = (SNAPSHOT_POINTS / self.caches.len().max(1)).min(self.capacity);
-        let cut = |points: &VecDeque<CachePoint>| points.iter().skip(points.len().saturating_sub(each)).copied().collect();
+        let cut =
+            |points: &VecDeque<CachePoint>| points.iter().skip(points.len().saturating_sub(each)).copied().collect();
         Snapshot {
             points: self.capacity,
             system: self.system.iter().copied().collect(),

@@ -207,9 +207,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_recorder_ends_with_the_router() {
-        let (router, app) = parts();
-        let app = Arc::downgrade(&app);
-        drop(router);
+        let (router, strong) = parts();
+        let app = Arc::downgrade(&strong);
+        drop((router, strong));
         tokio::time::sleep(std::time::Duration::from_secs(10)).await;
         assert!(app.upgrade().is_none());
     }

@@ -56,7 +56,7 @@ pub struct AdminSettings {
     pub events_max: usize,
     /// How often the page is told the news.
     pub events_interval: Duration,
-    /// Points of history kept for each of the first 128 caches, one per `events_interval`, 40 B each.
+    /// Points of history kept for each of the first 128 caches, one per `events_interval`, 48 B each.
     pub history: usize,
 }
 
@@ -78,7 +78,7 @@ impl Settings for AdminSettings {
         let (events_max, interval, history) = match profile {
             Profile::Minimal => (4, 2, 60),
             Profile::Maximum => (256, 1, 600),
-            _ => (32, 1, 300),
+            Profile::Balanced => (32, 1, 300),
         };
         Self {
             address: SocketAddr::from(([127, 0, 0, 1], 8000)),
@@ -120,37 +120,35 @@ impl Settings for AdminSettings {
 
 impl AdminSettings {
     fn check_access(&self, problems: &mut Problems) {
-        match &self.token {
-            Some(token) => {
-                let token = token.expose();
-                if !(TOKEN_MIN..=TOKEN_MAX).contains(&token.len()) {
-                    let remedy = format!(
-                        "choose {TOKEN_MIN} to {TOKEN_MAX} characters, for example the output of `openssl rand -hex 24`"
-                    );
-                    problems.report("token", "(hidden)", remedy);
-                }
-                if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-                    problems.report("token", "(hidden)", "use visible ASCII characters only: it travels in a header");
-                }
+        if let Some(token) = &self.token {
+            let token = token.expose();
+            if !(TOKEN_MIN..=TOKEN_MAX).contains(&token.len()) {
+                let remedy = format!(
+                    "choose {TOKEN_MIN} to {TOKEN_MAX} characters, for example the output of `openssl rand -hex 24`"
+                );
+                problems.report("token", "(hidden)", remedy);
             }
-            None => {
-                if !self.is_loopback() {
-                    let remedy = "others can reach this address: set server.token (at least 16 characters), or listen on 127.0.0.1";
-                    problems.report("address", self.address.to_string(), remedy);
-                }
-                if !self.hosts.is_empty() {
-                    let remedy = "other host names mean that others can reach the API: set server.token";
-                    problems.report("hosts", self.hosts.join(", "), remedy);
-                }
-                if self.protect_reads {
-                    problems.report("protect_reads", true, "there is no token to ask for: set server.token");
-                }
+            if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                problems.report("token", "(hidden)", "use visible ASCII characters only: it travels in a header");
+            }
+        } else {
+            if !self.is_loopback() {
+                let remedy =
+                    "others can reach this address: set server.token (at least 16 characters), or listen on 127.0.0.1";
+                problems.report("address", self.address.to_string(), remedy);
+            }
+            if !self.hosts.is_empty() {
+                let remedy = "other host names mean that others can reach the API: set server.token";
+                problems.report("hosts", self.hosts.join(", "), remedy);
+            }
+            if self.protect_reads {
+                problems.report("protect_reads", true, "there is no token to ask for: set server.token");
             }
         }
         for (index, host) in self.hosts.iter().enumerate() {
             let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
             if host.is_empty() || host.len() > 253 || !host.bytes().all(known) {
-                problems.report(&format!("hosts.{index}"), host, "write a host name or address without scheme and port");
+                problems.report(format!("hosts.{index}"), host, "write a host name or address without scheme and port");
             }
         }
     }

@@ -101,7 +101,10 @@ impl Events {
         }
         let events = &app.events;
         let Ok(permit) = Arc::clone(&events.room).try_acquire_owned() else {
-            let detail = format!("{} event streams are open, the most that server.events_max allows; close one", events.room_max);
+            let detail = format!(
+                "{} event streams are open, the most that server.events_max allows; close one",
+                events.room_max
+            );
             return Err(Problem::new(ProblemKind::TooManyStreams, detail).retry_after(10));
         };
         Self::start(app);
@@ -170,10 +173,7 @@ fn hello(app: &App, history: Snapshot) -> Bytes {
                 profile: settings.profile().name(),
                 environment: settings.environment(),
             },
-            access: AccessInfo {
-                token_required: app.guard.needs_token(),
-                reads_protected: app.guard.protects_reads(),
-            },
+            access: AccessInfo { token_required: app.guard.needs_token(), reads_protected: app.guard.protects_reads() },
             history,
             frame: frame::now(console),
         },

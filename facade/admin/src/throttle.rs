@@ -64,24 +64,25 @@ fn bucket(peer: Option<IpAddr>) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
-    fn peer(last: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([10, 0, 0, last]))
-    }
+    const ONE: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)));
+    const TWO: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)));
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_is_refused_after_ten_failures_and_forgiven_with_time() {
         let throttle = Throttle::default();
         for _ in 0..BURST {
-            assert_eq!(throttle.refused(peer(1)), None);
-            throttle.failed(peer(1));
+            assert_eq!(throttle.refused(ONE), None);
+            throttle.failed(ONE);
         }
-        let wait = throttle.refused(peer(1)).expect("ten failures fill the bucket");
+        let wait = throttle.refused(ONE).expect("ten failures fill the bucket");
         assert!(wait <= FORGIVE);
-        assert_eq!(throttle.refused(peer(2)), None, "others are not punished");
+        assert_eq!(throttle.refused(TWO), None, "others are not punished");
         tokio::time::advance(wait).await;
-        assert_eq!(throttle.refused(peer(1)), None);
+        assert_eq!(throttle.refused(ONE), None);
     }
 
     #[tokio::test(start_paused = true)]

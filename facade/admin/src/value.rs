@@ -62,7 +62,9 @@ fn check_escapes(string: &str) -> Result<(), String> {
     }
     match serde_json::from_str::<String>(string) {
         Ok(_) => Ok(()),
-        Err(_) => Err(format!("holds the string {}, which is not Unicode text (half a surrogate pair)", shorten(string))),
+        Err(_) => {
+            Err(format!("holds the string {}, which is not Unicode text (half a surrogate pair)", shorten(string)))
+        }
     }
 }
 

@@ -39,7 +39,11 @@ async fn with_a_token_every_write_needs_it_and_reads_do_not() {
             let path = path.replace("{name}", "a").replace("{key}", "k");
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
             let answer = send(&app, request(method, &path).body(Body::empty()).expect("a request")).await;
-            assert_eq!((answer.status, answer.problem().as_str()), (StatusCode::UNAUTHORIZED, "unauthorized"), "{path}");
+            assert_eq!(
+                (answer.status, answer.problem().as_str()),
+                (StatusCode::UNAUTHORIZED, "unauthorized"),
+                "{path}"
+            );
             assert!(answer.header("www-authenticate").starts_with("Bearer"));
             writes += 1;
         }
@@ -57,7 +61,10 @@ async fn guessing_is_slowed_by_peer() {
     let app = trimtab_admin::standalone(console(), with_token());
     let right = format!("Bearer {TOKEN}");
     for _ in 0..10 {
-        assert_eq!(create(&app, &[("authorization", "Bearer wrong")], Some([10, 0, 0, 1])).await.problem(), "unauthorized");
+        assert_eq!(
+            create(&app, &[("authorization", "Bearer wrong")], Some([10, 0, 0, 1])).await.problem(),
+            "unauthorized"
+        );
     }
     let refused = create(&app, &[("authorization", &right)], Some([10, 0, 0, 1])).await;
     assert_eq!(refused.problem(), "too-many-attempts", "not even heard");

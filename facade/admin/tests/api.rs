@@ -88,7 +88,13 @@ async fn entries_are_replaced_listed_removed_and_cleared() {
         let body = json!({"key": key, "value": key, "ttl_seconds": 60});
         assert_eq!(put(&app, entry, body.to_string()).await.status, StatusCode::CREATED, "{key}");
     }
-    for (path, key) in [("dir/file%20name", "dir/file name"), ("dir%2Ffile%20name", "dir/file name"), ("%C3%BC", "ü"), ("%2541", "%41"), ("%3F%23", "?#")] {
+    for (path, key) in [
+        ("dir/file%20name", "dir/file name"),
+        ("dir%2Ffile%20name", "dir/file name"),
+        ("%C3%BC", "ü"),
+        ("%2541", "%41"),
+        ("%3F%23", "?#"),
+    ] {
         assert_eq!(get(&app, &format!("{entry}/{path}")).await.json(), key, "{path}");
     }
 
@@ -154,14 +160,18 @@ async fn caches_are_listed_described_and_removed() {
     post(&app, "/api/memory/cache/pages/create", r#"{"max_size": 5, "policy": "LRU"}"#).await;
 
     let list = get(&app, "/api/memory/caches").await.json();
-    let kinds: Vec<_> = list["caches"].as_array().expect("caches").iter().map(|cache| (&cache["name"], &cache["kind"])).collect();
+    let kinds: Vec<_> =
+        list["caches"].as_array().expect("caches").iter().map(|cache| (&cache["name"], &cache["kind"])).collect();
     assert_eq!(kinds, [(&json!("pages"), &json!("bytes")), (&json!("users"), &json!("typed"))]);
     assert_eq!(list["declared"], json!(["later"]));
 
     assert_eq!(get(&app, "/api/memory/cache/pages").await.json()["settings"]["policy"], "lru");
     assert_eq!(get(&app, "/api/memory/cache/users/metrics").await.json()["size_entries"], 1);
     assert_eq!(get(&app, "/api/memory/cache/users/entry/1").await.problem(), "typed-cache");
-    assert_eq!(put(&app, "/api/memory/cache/later/entry", r#"{"key": "k", "value": 1}"#).await.problem(), "unopened-cache");
+    assert_eq!(
+        put(&app, "/api/memory/cache/later/entry", r#"{"key": "k", "value": 1}"#).await.problem(),
+        "unopened-cache"
+    );
     assert_eq!(delete(&app, "/api/memory/cache/users/entries").await.json()["removed_entries"], 1);
     assert_eq!(delete(&app, "/api/memory/cache/pages").await.status, StatusCode::NO_CONTENT);
     let gone = get(&app, "/api/memory/cache/pages").await;
@@ -178,7 +188,10 @@ async fn settings_are_shown_explained_and_searched_by_a_near_name() {
     let layers = get(&app, "/api/config/explain?path=cache.sessions.ttl").await.json();
     assert_eq!(layers["layers"][1]["wins"], true);
     let unknown = get(&app, "/api/config/explain?path=cache.session.ttl").await;
-    assert_eq!((unknown.problem().as_str(), &unknown.json()["suggestion"]), ("unknown-setting", &json!("cache.sessions.ttl")));
+    assert_eq!(
+        (unknown.problem().as_str(), &unknown.json()["suggestion"]),
+        ("unknown-setting", &json!("cache.sessions.ttl"))
+    );
     assert_eq!(get(&app, "/api/config/explain").await.problem(), "bad-query");
     assert_eq!(get(&app, "/api/config/schema").await.json()["type"], "object");
     assert_eq!(get(&app, "/info").await.json()["program"], "trimtab");
@@ -210,7 +223,10 @@ async fn prometheus_text_counts_requests_by_route_and_class() {
     assert!(answer.header("content-type").starts_with("text/plain; version=0.0.4"));
     let value = |series: &str| -> u64 {
         let line = answer.text().lines().find(|line| line.starts_with(series)).unwrap_or_default().to_owned();
-        line.rsplit(' ').next().and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{series}:\n{}", answer.text()))
+        line.rsplit(' ')
+            .next()
+            .and_then(|value| value.parse().ok())
+            .unwrap_or_else(|| panic!("{series}:\n{}", answer.text()))
     };
     // Other tests of this program may count into the same recorder.
     assert!(value("trimtab_admin_requests_total{route=\"entry\",class=\"2xx\"}") >= 3);
@@ -232,7 +248,10 @@ async fn the_page_and_its_files_are_served_with_a_strict_policy() {
         assert_eq!(file.status, StatusCode::OK, "{link}");
         assert_eq!(file.header("x-content-type-options"), "nosniff");
         let again = request(Method::GET, &format!("/{link}")).header("if-none-match", file.header("etag"));
-        assert_eq!(send(&app, again.body(axum::body::Body::empty()).expect("a request")).await.status, StatusCode::NOT_MODIFIED);
+        assert_eq!(
+            send(&app, again.body(axum::body::Body::empty()).expect("a request")).await.status,
+            StatusCode::NOT_MODIFIED
+        );
         assert!(!file.text().contains("eval("), "{link}");
         files += 1;
     }

@@ -31,7 +31,11 @@ async fn every_operation_of_the_document_is_routed_and_no_other() {
     for (path, item) in paths {
         let documented: BTreeSet<String> = item.as_object().expect("operations").keys().cloned().collect();
         assert!(documented.iter().all(|method| METHODS.contains(&method.as_str())), "{documented:?}");
-        let real = path.replace("{name}", "a").replace("{key}", "k/l").replace("{file}", "app.js").replace("{code}", "bad-name");
+        let real = path
+            .replace("{name}", "a")
+            .replace("{key}", "k/l")
+            .replace("{file}", "app.js")
+            .replace("{code}", "bad-name");
         assert!(!real.contains('{'), "{real}");
         assert_eq!(allowed(&real).await, documented, "{path}");
     }

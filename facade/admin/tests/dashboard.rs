@@ -15,7 +15,7 @@ use trimtab_admin::AdminSettings;
 use trimtab_cache::{CacheSettings, Caches};
 use trimtab_config::ByteSize;
 
-/// A browser behind its driver: the few WebDriver commands that this test needs.
+/// A browser behind its driver: the few `WebDriver` commands that this test needs.
 struct Browser {
     driver: Child,
     agent: ureq::Agent,
@@ -91,12 +91,16 @@ impl Browser {
     fn view(&self, width: u32, height: u32, dark: bool) {
         let scheme = if dark { "dark" } else { "light" };
         let tell = |cmd: &str, params: Value| self.command("/goog/cdp/execute", &json!({"cmd": cmd, "params": params}));
-        tell("Emulation.setDeviceMetricsOverride", json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false}));
+        tell(
+            "Emulation.setDeviceMetricsOverride",
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 700}),
+        );
         tell("Emulation.setEmulatedMedia", json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]}));
     }
 
     fn screenshot(&self, name: &str) {
-        let params = json!({"cmd": "Page.captureScreenshot", "params": {"format": "png", "captureBeyondViewport": true}});
+        let params =
+            json!({"cmd": "Page.captureScreenshot", "params": {"format": "png", "captureBeyondViewport": true}});
         let data = self.command("/goog/cdp/execute", &params)["data"].as_str().expect("a picture").to_owned();
         let path = tmp().join(format!("dashboard-{name}.png"));
         std::fs::write(&path, base64(&data)).expect("a file");
@@ -164,11 +168,8 @@ fn serve() -> (tokio::runtime::Runtime, SocketAddr, Caches) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.set_nonblocking(true).expect("a listener");
     let address = listener.local_addr().expect("an address");
-    let settings = AdminSettings {
-        address,
-        events_interval: Duration::from_millis(100).into(),
-        ..AdminSettings::default()
-    };
+    let settings =
+        AdminSettings { address, events_interval: Duration::from_millis(100).into(), ..AdminSettings::default() };
     let caches = runtime.block_on(async {
         let console = common::console();
         let caches = console.caches().clone();
@@ -223,11 +224,17 @@ fn dashboard_shows_live_data_without_console_errors() {
     // Empty: the page says how to begin.
     browser.open(&format!("http://{address}/"));
     browser.view(1400, 1000, false);
-    browser.until("the page is live", "document.body.dataset.ready && document.getElementById('connection').dataset.state === 'live'");
+    browser.until(
+        "the page is live",
+        "document.body.dataset.ready && document.getElementById('connection').dataset.state === 'live'",
+    );
     browser.until("the empty state shows", "!document.getElementById('caches-empty').hidden");
     browser.screenshot("empty");
     let curl = browser.run("return document.getElementById('caches-curl').textContent");
-    assert!(curl.as_str().is_some_and(|curl| curl.contains(&format!("http://{address}/api/memory/cache/my_cache/create"))), "{curl}");
+    assert!(
+        curl.as_str().is_some_and(|curl| curl.contains(&format!("http://{address}/api/memory/cache/my_cache/create"))),
+        "{curl}"
+    );
 
     // Traffic: rows, charts and figures come to life.
     let stop = std::sync::atomic::AtomicBool::new(false);
@@ -235,7 +242,10 @@ fn dashboard_shows_live_data_without_console_errors() {
         scope.spawn(|| traffic(&caches, || stop.load(std::sync::atomic::Ordering::Relaxed)));
         let stopper = Stopper(&stop);
         browser.until("three caches are listed", "document.querySelectorAll('#caches-table tbody tr').length === 3");
-        browser.until("evictions are drawn", "charts.has('chart-evictions') && charts.get('chart-evictions').data[0].length > 60");
+        browser.until(
+            "evictions are drawn",
+            "charts.has('chart-evictions') && charts.get('chart-evictions').data[0].length > 60",
+        );
         let ratio = browser.run("return document.getElementById('hit-ratio').textContent");
         assert!(ratio.as_str().is_some_and(|ratio| ratio.contains('%')), "{ratio}");
         let used = browser.run("return document.getElementById('memory-used').textContent");

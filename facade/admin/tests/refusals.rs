@@ -12,12 +12,15 @@ use trimtab_admin::AdminSettings;
 #[tokio::test]
 async fn every_mistake_in_a_body_is_reported_and_nothing_is_created() {
     let app = app();
-    let body = r#"{"max_size": 0, "ttl_second": 5, "policy": "adaptiv", "memory_limit_mb": -1, "enable_compression": "yes"}"#;
+    let body =
+        r#"{"max_size": 0, "ttl_second": 5, "policy": "adaptiv", "memory_limit_mb": -1, "enable_compression": "yes"}"#;
     let answer = post(&app, "/api/memory/cache/a/create", body).await;
     assert_eq!((answer.status, answer.problem().as_str()), (StatusCode::UNPROCESSABLE_ENTITY, "invalid-fields"));
     let errors = answer.json()["errors"].as_array().expect("errors").clone();
     assert_eq!(errors.len(), 5, "{errors:?}");
-    assert!(answer.text().contains("did you mean `ttl_seconds`") && answer.text().contains("did you mean \\\"adaptive\\\""));
+    assert!(
+        answer.text().contains("did you mean `ttl_seconds`") && answer.text().contains("did you mean \\\"adaptive\\\"")
+    );
     assert_eq!(get(&app, "/api/memory/cache/a").await.problem(), "unknown-cache");
 }
 
@@ -29,10 +32,17 @@ async fn unusable_numbers_are_refused() {
         let answer = post(&app, "/api/memory/cache/b/create", format!(r#"{{"ttl_seconds": {ttl}}}"#)).await;
         assert_eq!(answer.problem(), if ttl == "1e999" { answer.problem() } else { "invalid-fields".into() }, "{ttl}");
         assert!(answer.status.is_client_error(), "{ttl}");
-        let answer = put(&app, "/api/memory/cache/a/entry", format!(r#"{{"key": "k", "value": 1, "ttl_seconds": {ttl}}}"#)).await;
+        let answer =
+            put(&app, "/api/memory/cache/a/entry", format!(r#"{{"key": "k", "value": 1, "ttl_seconds": {ttl}}}"#))
+                .await;
         assert!(answer.status.is_client_error(), "{ttl}");
     }
-    for (field, value) in [("max_size", "18446744073709551616"), ("max_size", "1.5"), ("memory_limit_mb", "1e18"), ("memory_limit_mb", "0.0000001")] {
+    for (field, value) in [
+        ("max_size", "18446744073709551616"),
+        ("max_size", "1.5"),
+        ("memory_limit_mb", "1e18"),
+        ("memory_limit_mb", "0.0000001"),
+    ] {
         let answer = post(&app, "/api/memory/cache/b/create", format!(r#"{{"{field}": {value}}}"#)).await;
         assert!(answer.status.is_client_error(), "{field} {value}: {}", answer.text());
         answer.problem();
@@ -50,10 +60,16 @@ async fn unusable_numbers_are_refused() {
 async fn names_that_could_be_paths_are_refused_on_every_route() {
     let app = app();
     let long = "x".repeat(300);
-    for name in ["..", "%2e%2e", "a%2Fb", "..%2F..%2Fetc%2Fpasswd", "A", "_a", "a%20b", "%00", "caf%C3%A9", long.as_str()] {
+    for name in
+        ["..", "%2e%2e", "a%2Fb", "..%2F..%2Fetc%2Fpasswd", "A", "_a", "a%20b", "%00", "caf%C3%A9", long.as_str()]
+    {
         assert_eq!(post(&app, &format!("/api/memory/cache/{name}/create"), "{}").await.problem(), "bad-name", "{name}");
         for path in ["", "/metrics", "/entries", "/entry/k"] {
-            assert_eq!(get(&app, &format!("/api/memory/cache/{name}{path}")).await.problem(), "bad-name", "{name}{path}");
+            assert_eq!(
+                get(&app, &format!("/api/memory/cache/{name}{path}")).await.problem(),
+                "bad-name",
+                "{name}{path}"
+            );
         }
         assert_eq!(delete(&app, &format!("/api/memory/cache/{name}")).await.problem(), "bad-name", "{name}");
     }
@@ -107,7 +123,10 @@ async fn bodies_are_bounded_and_must_be_json() {
     for media in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
         let request = request(Method::PUT, "/api/memory/cache/a/entry").header("content-type", media);
         let answer = send(&app, request.body(Body::from(r#"{"key": "k", "value": 1}"#)).expect("a request")).await;
-        assert_eq!((answer.status, answer.problem().as_str()), (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type"));
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type")
+        );
     }
     assert_eq!(get(&app, "/api/memory/cache/a").await.json()["metrics"]["size_entries"], 0);
 }
@@ -116,7 +135,8 @@ async fn bodies_are_bounded_and_must_be_json() {
 async fn queries_are_checked() {
     let app = app();
     post(&app, "/api/memory/cache/a/create", "{}").await;
-    for query in ["limit=0", "limit=-1", "limit=1001", "limit=x", "after=x", "limti=1", "limit=1&limit=2", "after=%ff"] {
+    for query in ["limit=0", "limit=-1", "limit=1001", "limit=x", "after=x", "limti=1", "limit=1&limit=2", "after=%ff"]
+    {
         assert_eq!(get(&app, &format!("/api/memory/cache/a/entries?{query}")).await.problem(), "bad-query", "{query}");
     }
 }
@@ -137,22 +157,53 @@ async fn unknown_paths_and_methods_are_problems() {
 }
 
 fn method() -> impl Strategy<Value = Method> {
-    prop_oneof![Just(Method::GET), Just(Method::PUT), Just(Method::POST), Just(Method::DELETE), Just(Method::PATCH), Just(Method::HEAD)]
+    prop_oneof![
+        Just(Method::GET),
+        Just(Method::PUT),
+        Just(Method::POST),
+        Just(Method::DELETE),
+        Just(Method::PATCH),
+        Just(Method::HEAD)
+    ]
 }
 
 /// Paths near the real ones: the interesting mistakes are one step away.
 fn path() -> impl Strategy<Value = String> {
     let part = prop_oneof![
         prop::sample::select(vec![
-            "api", "memory", "cache", "caches", "a", "entry", "entries", "create", "metrics", "config", "explain", "problems", "dashboard",
-            "optimization", "trigger", "health", "%2e%2e", "..", "%", "%ff", "k", "openapi.json",
+            "api",
+            "memory",
+            "cache",
+            "caches",
+            "a",
+            "entry",
+            "entries",
+            "create",
+            "metrics",
+            "config",
+            "explain",
+            "problems",
+            "dashboard",
+            "optimization",
+            "trigger",
+            "health",
+            "%2e%2e",
+            "..",
+            "%",
+            "%ff",
+            "k",
+            "openapi.json",
         ])
         .prop_map(str::to_owned),
         "[a-zA-Z0-9%._~:@!$&'()*+,;=-]{0,12}",
     ];
     let query = prop_oneof![Just(String::new()), "\\?[a-z=&%0-9+]{0,20}".prop_map(|query| query)];
     let known = prop::sample::select(vec![
-        "/api/memory/cache/a/create", "/api/memory/cache/a/entry", "/api/memory/cache/a/entry/k", "/api/memory/cache/a/entries", "/api/memory/cache/a",
+        "/api/memory/cache/a/create",
+        "/api/memory/cache/a/entry",
+        "/api/memory/cache/a/entry/k",
+        "/api/memory/cache/a/entries",
+        "/api/memory/cache/a",
     ])
     .prop_map(str::to_owned);
     let built = prop::collection::vec(part, 0..7).prop_map(|parts| format!("/{}", parts.join("/")));
@@ -160,12 +211,22 @@ fn path() -> impl Strategy<Value = String> {
 }
 
 fn body() -> impl Strategy<Value = Vec<u8>> {
-    let field = prop::sample::select(vec!["max_size", "ttl_seconds", "policy", "memory_limit_mb", "enable_compression", "key", "value", "x"]);
+    let field = prop::sample::select(vec![
+        "max_size",
+        "ttl_seconds",
+        "policy",
+        "memory_limit_mb",
+        "enable_compression",
+        "key",
+        "value",
+        "x",
+    ]);
     let value = prop_oneof![
         any::<f64>().prop_map(|n| format!("{n:e}")),
         any::<i64>().prop_map(|n| n.to_string()),
         any::<String>().prop_map(|text| json!(text).to_string()),
-        prop::sample::select(vec!["null", "true", "[]", "{}", "1e999", "\"\\ud800\"", "\"lru\""]).prop_map(str::to_owned),
+        prop::sample::select(vec!["null", "true", "[]", "{}", "1e999", "\"\\ud800\"", "\"lru\""])
+            .prop_map(str::to_owned),
     ];
     prop_oneof![
         prop::collection::vec(any::<u8>(), 0..200),

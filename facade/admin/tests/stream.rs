@@ -17,7 +17,10 @@ use trimtab_cache::CacheSettings;
 async fn open(app: &Router) -> BodyDataStream {
     let request = request(Method::GET, "/events").body(Body::empty()).expect("a request");
     let response = app.clone().oneshot(request).await.expect("an answer");
-    assert_eq!((response.status(), &response.headers()["content-type"]), (StatusCode::OK, &"text/event-stream".parse().expect("a value")));
+    assert_eq!(
+        (response.status(), &response.headers()["content-type"]),
+        (StatusCode::OK, &"text/event-stream".parse().expect("a value"))
+    );
     response.into_body().into_data_stream()
 }
 

@@ -518,7 +518,7 @@ async function optimize() {
   const steps = report.steps.map((step) => el('tr', {}, el('td', {}, step.step),
     el('td', {}, step.detail), el('td', { class: 'num' }, bytes(step.freed_bytes)), el('td', { class: 'num' }, `${(step.took_seconds * 1000).toFixed(1)} ms`)));
   await ask({
-    title: `Freed ${bytes(report.freed_bytes)}`,
+    title: `${bytes(report.returned_bytes)} went back to the system`,
     body: [el('table', {}, el('thead', {}, el('tr', {}, el('th', { scope: 'col' }, 'Step'), el('th', { scope: 'col' }, 'What'),
       el('th', { scope: 'col', class: 'num' }, 'Freed'), el('th', { scope: 'col', class: 'num' }, 'Took'))), el('tbody', {}, ...steps))],
     confirm: 'Close', cancel: false,

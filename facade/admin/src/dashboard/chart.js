@@ -76,6 +76,7 @@ function meter(node, share, label) {
 
 const charts = new Map();
 /* Steps of an axis of bytes: 16 MiB reads better than 19.1. */
+const SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];
 const POWERS = Array.from({ length: 60 }, (_, power) => 2 ** power);
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -118,7 +119,7 @@ class Chart {
       cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
       scales: { x: { time: true }, y: { range: (plot, low, high) => range(high) } },
       axes: [
-        { ...axis, grid: { show: false }, space: 80, size: 26, values: (plot, splits) => splits.map(clock) },
+        { ...axis, grid: { show: false }, space: 80, size: 26, incrs: SECONDS, values: (plot, splits) => splits.map(clock) },
         { ...axis, size: 64, space: 34, incrs: format === bytes ? POWERS : undefined, values: (plot, splits) => splits.map((value) => format(value)) },
       ],
       series: [{}, ...series.map((one) => ({

@@ -19,7 +19,11 @@ use crate::router::{Answer, App, Routes};
 use crate::schema::ProblemBody;
 
 pub(crate) fn routes() -> Routes {
-    OpenApiRouter::new().routes(routes!(effective)).routes(routes!(explain)).routes(routes!(schema)).routes(routes!(info))
+    OpenApiRouter::new()
+        .routes(routes!(effective))
+        .routes(routes!(explain))
+        .routes(routes!(schema))
+        .routes(routes!(info))
 }
 
 /// The settings in effect.

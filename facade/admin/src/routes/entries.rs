@@ -31,7 +31,7 @@ pub(crate) fn routes() -> Routes {
 
 /// An entry that was stored.
 #[derive(Debug, Serialize, ToSchema)]
-struct Stored {
+struct StoredEntry {
     /// Name of the cache.
     cache: String,
     /// The key.
@@ -58,8 +58,8 @@ struct Stored {
     params(("name" = String, Path, description = "Name of the cache")),
     request_body = EntryBody,
     responses(
-        (status = 201, description = "Stored under a new key", body = Stored),
-        (status = 200, description = "Stored in place of an older value", body = Stored),
+        (status = 201, description = "Stored under a new key", body = StoredEntry),
+        (status = 200, description = "Stored in place of an older value", body = StoredEntry),
         (status = "4XX", description = "Refused; nothing was stored", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
@@ -71,7 +71,7 @@ async fn put(State(app): State<Arc<App>>, Name(name): Name, request: Request) ->
     let (replaced, length) = (cache.contains(&key), value.len());
     cache.put(&key, value, ttl).map_err(|error| too_heavy(&error).at(&parts.uri))?;
     let info = cache.info(&key);
-    let stored = Stored {
+    let stored = StoredEntry {
         cache: name,
         replaced,
         length_bytes: length,

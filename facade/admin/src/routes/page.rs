@@ -2,11 +2,11 @@
 
 use std::sync::LazyLock;
 
+use axum::Json;
 use axum::extract::OriginalUri;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -111,7 +111,9 @@ async fn file(request: HeaderMap, uri: Uri) -> Answer<Response> {
 static TAGS: LazyLock<[HeaderValue; FILES.len()]> = LazyLock::new(|| {
     FILES.map(|(_, _, content)| {
         // FNV-1a, 64 bits: it tells versions of our own files apart, nothing more is asked of it.
-        let hash = content.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let hash = content
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         HeaderValue::from_str(&format!("\"{hash:016x}\"")).unwrap_or(HeaderValue::from_static("\"0\""))
     })
 });

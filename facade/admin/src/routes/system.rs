@@ -160,7 +160,7 @@ fn evidence(app: &App, cache: &dyn AnyCache) -> CacheEvidence {
 
 /// One step of an optimisation.
 #[derive(Debug, Serialize, ToSchema)]
-struct Step {
+struct StepBody {
     /// `expire:<cache>` or `reclaim`.
     step: String,
     /// What it did, in words.
@@ -175,9 +175,11 @@ struct Step {
 #[derive(Debug, Serialize, ToSchema)]
 struct Optimized {
     /// The steps, in the order in which they were taken.
-    steps: Vec<Step>,
-    /// Bytes that all steps freed: in the caches by expiry, and of the process by reclaim.
-    freed_bytes: u64,
+    steps: Vec<StepBody>,
+    /// Bytes that expired entries held.
+    expired_bytes: u64,
+    /// Bytes that went back to the system; those of expired entries may be among them.
+    returned_bytes: u64,
     /// How long all of it took.
     took_seconds: f64,
 }
@@ -207,10 +209,12 @@ async fn optimize(State(app): State<Arc<App>>, uri: Uri) -> Answer<Json<Optimize
         let _turn = turn;
         let started = Instant::now();
         let mut steps: Vec<_> = console.caches().list().iter().map(|cache| expire(&**cache)).collect();
-        steps.push(reclaim(&console, &reclaimer));
-        let freed_bytes = steps.iter().map(|step| step.freed_bytes).sum();
-        tracing::info!(freed_bytes, steps = steps.len(), "optimisation triggered over HTTP");
-        Optimized { steps, freed_bytes, took_seconds: started.elapsed().as_secs_f64() }
+        let expired_bytes = steps.iter().map(|step| step.freed_bytes).sum();
+        let reclaimed = reclaim(&console, &reclaimer);
+        let returned_bytes = reclaimed.freed_bytes;
+        steps.push(reclaimed);
+        tracing::info!(expired_bytes, returned_bytes, "optimisation triggered over HTTP");
+        Optimized { steps, expired_bytes, returned_bytes, took_seconds: started.elapsed().as_secs_f64() }
     });
     // It is lost only when the runtime is shutting down, and then so is this answer.
     work.await.map(Json).map_err(|_| running())
@@ -234,7 +238,7 @@ impl Drop for Turn {
 /// Longest time that is spent on the expired entries of one cache: new ones may expire as fast as old ones are removed.
 const EXPIRE_TIME: Duration = Duration::from_secs(2);
 
-fn expire(cache: &dyn AnyCache) -> Step {
+fn expire(cache: &dyn AnyCache) -> StepBody {
     let (started, before) = (Instant::now(), cache.weight());
     let mut removed = 0;
     loop {
@@ -244,7 +248,7 @@ fn expire(cache: &dyn AnyCache) -> Step {
             break;
         }
     }
-    Step {
+    StepBody {
         step: format!("expire:{}", cache.name()),
         detail: format!("removed {removed} expired entries, {} live ones stay", cache.len()),
         freed_bytes: if removed == 0 { 0 } else { before.saturating_sub(cache.weight()) },
@@ -252,17 +256,18 @@ fn expire(cache: &dyn AnyCache) -> Step {
     }
 }
 
-fn reclaim(console: &Console, reclaimer: &trimtab_monitor::Reclaimer) -> Step {
+fn reclaim(console: &Console, reclaimer: &trimtab_monitor::Reclaimer) -> StepBody {
     let started = Instant::now();
     let (detail, freed_bytes) = match reclaimer.reclaim() {
         Ok(done) => {
             console.add_reclaimed(done.freed);
-            let detail = format!("resident memory went from {:.1} to {:.1} MiB", mib(done.rss_before), mib(done.rss_after));
+            let detail =
+                format!("resident memory went from {:.1} to {:.1} MiB", mib(done.rss_before), mib(done.rss_after));
             (detail, done.freed)
         }
         Err(error) => (error.to_string(), 0),
     };
-    Step { step: "reclaim".to_owned(), detail, freed_bytes, took_seconds: started.elapsed().as_secs_f64() }
+    StepBody { step: "reclaim".to_owned(), detail, freed_bytes, took_seconds: started.elapsed().as_secs_f64() }
 }
 
 /// Prometheus metrics

@@ -39,7 +39,11 @@ impl SettingsView for View {
             leaf("monitor.history", json!("15m"), balanced()),
             leaf("monitor.interval", json!("1s"), balanced()),
             leaf("monitor.pressure.critical", json!("95%"), balanced()),
-            leaf("monitor.pressure.high", json!("80%"), Origin::Machine { reason: "2 GiB limit of the control group".into() }),
+            leaf(
+                "monitor.pressure.high",
+                json!("80%"),
+                Origin::Machine { reason: "2 GiB limit of the control group".into() },
+            ),
             leaf("server.address", json!("127.0.0.1:8000"), Origin::Default),
             leaf("server.entry_max", json!("1MiB"), balanced()),
             leaf("server.token", json!("********"), Origin::Variable { name: "TRIMTAB__SERVER__TOKEN".into() }),
