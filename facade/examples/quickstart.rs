@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p trimtab --features admin --example quickstart`, then open the printed address.
 
+#![allow(clippy::print_stdout, reason = "an example tells a person where to look")]
+
 use std::time::Duration;
 
 use trimtab::prelude::*;
@@ -17,7 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             let id = if turn % 3 == 0 { turn % 10_000 } else { turn % 500 };
             users.get_with(id, || async move { format!("user {id}") }).await;
             if turn % 200 == 0 {
-                tokio::time::sleep(Duration::from_millis(10).into()).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
     });

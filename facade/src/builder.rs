@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use trimtab_config::{Environment, Live, Loader, Machine, Profile};
+use trimtab_monitor::MonitorError;
 
 use crate::error::StartError;
 use crate::settings::TrimtabSettings;
@@ -116,7 +117,10 @@ impl Builder {
     /// Dropping the future before it ends stops what was started.
     pub async fn start(self) -> Result<Trimtab, StartError> {
         let follow = self.watch_file && self.loader.file_path().is_some();
-        let live = Live::start(self.loader)?;
+        // Files are read on a thread that may wait.
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| MonitorError::NoRuntime)?;
+        let loading = runtime.spawn_blocking(move || Live::start(self.loader));
+        let live = loading.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         if self.recorder {
             // Before the caches: they resolve their handles once, with the recorder of that moment.
             if let Err(error) = trimtab_monitor::prometheus::install() {

@@ -56,7 +56,7 @@ impl Server {
         })?;
         // Port 0 asks the system for a free one: say which.
         let address = listener.local_addr().unwrap_or(address);
-        Ok(Self { listener, address, router: system.admin(), system })
+        Ok(Self { listener, address, router: system.standalone(), system })
     }
 
     /// Where it listens; tells the port that port 0 became.
@@ -73,15 +73,18 @@ impl Server {
         let Self { listener, router, system, .. } = self;
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let graceful = GracefulShutdown::new();
+        // Wrong tokens are counted by peer; where there is no token, nobody asks who it is.
+        let tell_peer = system.settings().server.token.is_some();
         loop {
             let (stream, peer, permit) = tokio::select! {
                 () = system.closing() => break,
                 accepted = accept(&listener, &permits) => accepted,
             };
-            // Who may write depends on where a request comes from.
             let router = router.clone();
             let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-                request.extensions_mut().insert(ConnectInfo(peer));
+                if tell_peer {
+                    request.extensions_mut().insert(ConnectInfo(peer));
+                }
                 router.clone().call(request)
             });
             let connection = http1::Builder::new()

@@ -68,7 +68,7 @@ impl Settings for TrimtabSettings {
     fn check(&self, problems: &mut Problems) {
         for (name, cache) in &self.cache {
             if let Err(error) = trimtab_cache::caches::check_name(name) {
-                problems.report(&format!("cache.{name}"), name, error.to_string());
+                problems.report(format!("cache.{name}"), name, error.to_string());
             }
             problems.within(&format!("cache.{name}"), |problems| cache.check(problems));
         }

@@ -23,7 +23,7 @@ pub async fn signal() -> &'static str {
         };
         tokio::select! {
             _ = terminated => "SIGTERM",
-            _ = interrupted() => "SIGINT",
+            () = interrupted() => "SIGINT",
         }
     }
     #[cfg(not(unix))]
@@ -35,7 +35,7 @@ pub async fn signal() -> &'static str {
 
 async fn interrupted() {
     if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -90,11 +90,10 @@ impl Trimtab {
             move |_| {
                 caches.expire();
                 caches.publish_metrics();
-                match live.last_error() {
-                    Some(refused) => {
-                        settings.degraded(format!("the changed settings were refused, the old ones stay: {refused}"))
-                    }
-                    None => settings.up(),
+                if let Some(why) = live.last_error() {
+                    settings.degraded(format!("changed settings were refused, the old ones stay: {why}"));
+                } else {
+                    settings.up();
                 }
             }
         });
@@ -210,6 +209,12 @@ impl Trimtab {
     #[cfg(feature = "admin")]
     pub fn admin(&self) -> axum::Router {
         trimtab_admin::router(self.inner.console.clone(), self.settings().server.clone())
+    }
+
+    /// The same for a listener of its own.
+    #[cfg(feature = "admin")]
+    pub(crate) fn standalone(&self) -> axum::Router {
+        trimtab_admin::standalone(self.inner.console.clone(), self.settings().server.clone())
     }
 
     /// Takes the port of `server.address`, so that the address can be told before the first answer.

@@ -109,6 +109,7 @@ async fn shutdown_ends_readiness_and_can_be_called_twice() {
 async fn eventually(condition: impl Fn() -> bool) {
     let waiting = async {
         while !condition() {
+            // The watcher of the file is a thread of its own, beyond the reach of a paused clock.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

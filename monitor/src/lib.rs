@@ -1,8 +1,4 @@
-#![cfg_attr(feature = "prometheus", doc = include_str!("../README.md"))]
-#![cfg_attr(
-    not(feature = "prometheus"),
-    doc = "Probe, pressure, history, health, metrics and advice for tokio services; see README.md."
-)]
+#![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
 // What there is to see.

@@ -201,7 +201,7 @@ impl PressureReport {
     /// let mut sample = Sample::empty();
     /// sample.memory = MemorySample::of(90 << 20, 100 << 20);
     /// let text = gauge.observe(Instant::now(), &sample).explain();
-    /// assert!(text.starts_with("memory pressure is high: 90.0MiB of 100.0MiB in use (90.0 %)"));
+    /// assert!(text.starts_with("memory pressure is high: 90MiB of 100MiB in use (90.0 %)"));
     /// ```
     pub fn explain(&self) -> String {
         // Writing to a String cannot fail.
@@ -430,7 +430,7 @@ mod tests {
         sample.machine.memory_available = Some(10 << 20);
         let report = gauge.observe(now, &sample);
         assert_eq!((report.level, report.hint), (Pressure::Moderate, Hint::MachineFull));
-        assert!(report.explain().ends_with("the machine has only 10.0MiB left"));
+        assert!(report.explain().ends_with("the machine has only 10MiB left"));
     }
 
     fn band(level: Pressure) -> (f64, f64) {

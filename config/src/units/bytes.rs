@@ -82,7 +82,7 @@ impl ByteSize {
         self.0 == 0
     }
 
-    /// A rounded form for people, with one decimal: `1.5GiB`. Does not parse back exactly; [`Display`](fmt::Display) does.
+    /// A rounded form for people, with one decimal at most: `1.5GiB`. Does not parse back exactly; [`Display`](fmt::Display) does.
     ///
     /// ```
     /// # use trimtab_config::ByteSize;
@@ -91,7 +91,8 @@ impl ByteSize {
     /// ```
     pub fn rounded(self) -> String {
         let (name, factor) = largest_binary(|factor| self.0 >= factor);
-        if factor == 1 { format!("{}B", self.0) } else { format!("{:.1}{name}", self.0 as f64 / factor as f64) }
+        let number = format!("{:.1}", self.0 as f64 / factor as f64);
+        format!("{}{name}", number.strip_suffix(".0").unwrap_or(&number))
     }
 }
 

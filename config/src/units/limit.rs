@@ -43,7 +43,7 @@ impl MemoryLimit {
     /// ```
     pub fn resolve(self, machine: &Machine) -> Option<Measured<ByteSize>> {
         let of = |share: Share, whole: Measured<ByteSize>| {
-            let source = format!("{share} of {} ({})", whole.value, whole.source);
+            let source = format!("{share} of {} ({})", whole.value.rounded(), whole.source);
             Measured::new(ByteSize::b(share.of(whole.value.as_u64())), source)
         };
         match self {

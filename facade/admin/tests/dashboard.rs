@@ -140,6 +140,7 @@ fn wait<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
             return done;
         }
         assert!(started.elapsed() < Duration::from_secs(30), "waited 30 s until {what}");
+        // The browser is another process: nothing here could be told when it is done.
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -208,6 +209,7 @@ fn traffic(caches: &Caches, stop: impl Fn() -> bool) {
                 }
             }
         }
+        // Real traffic takes its time; the page shows rates.
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -204,7 +204,7 @@ mod tests {
         advise(&trend(0.5, 600, 600), &[], &mut all);
         assert_eq!(
             all[0].finding,
-            "use grew by 300.0MiB in 10m and stands at 500.0MiB of 1000.0MiB (50.0 %); at this rate the limit is reached in 1000s"
+            "use grew by 300MiB in 10m and stands at 500MiB of 1000MiB (50.0 %); at this rate the limit is reached in 1000s"
         );
     }
 
