@@ -28,7 +28,8 @@ pub struct CacheSettings {
     /// The most entries, 1 to 4,294,967,294; absent for no such limit. Default: 1,000, 10,000 or 100,000 by profile.
     pub max_entries: Option<u64>,
     /// The most memory of all entries with their overhead, such as "64MiB"; absent for no such limit, which is the
-    /// default. A typed cache needs a weigher for it.
+    /// default. A typed cache needs a weigher for it; a byte cache that `trimtab serve` makes has 8, 64 or 512 MiB by
+    /// profile if this is absent.
     pub max_bytes: Option<ByteSize>,
     /// Time after which a value is no longer returned, such as "5m"; absent for never, which is the default.
     pub ttl: Option<Duration>,

@@ -4,10 +4,11 @@
 //! them, so that nobody believes in an effect that is not there.
 
 use trimtab_cache::{AnyCache, CacheSettings, Caches};
-use trimtab_config::{Change, Live, Subscription};
+use trimtab_config::{Change, Live, Profile, Subscription};
 use trimtab_monitor::Monitor;
 
 use crate::settings::TrimtabSettings;
+use crate::system::bounded;
 
 /// Settings that only a restart brings into effect.
 pub(crate) const RESTART_ONLY: &[&str] = &[
@@ -27,13 +28,13 @@ pub(crate) struct Reload {
 
 impl Reload {
     pub(crate) fn follow(live: &Live<TrimtabSettings>, caches: &Caches, monitor: &Monitor) -> Self {
-        let (caches, monitor) = (caches.clone(), monitor.clone());
-        let subscription = live.on_change(move |change: &Change<TrimtabSettings>| apply(change, &caches, &monitor));
+        let (caches, monitor, profile) = (caches.clone(), monitor.clone(), live.loaded().profile);
+        let subscription = live.on_change(move |change| apply(change, profile, &caches, &monitor));
         Self { _subscription: subscription }
     }
 }
 
-fn apply(change: &Change<TrimtabSettings>, caches: &Caches, monitor: &Monitor) {
+fn apply(change: &Change<TrimtabSettings>, profile: Profile, caches: &Caches, monitor: &Monitor) {
     for leaf in change.changes.iter().filter(|leaf| leaf.restart) {
         tracing::warn!(setting = leaf.path, "changed, and takes effect at the next start");
     }
@@ -48,7 +49,8 @@ fn apply(change: &Change<TrimtabSettings>, caches: &Caches, monitor: &Monitor) {
             continue;
         }
         if let Some(cache) = caches.get(name) {
-            resize(&*cache, settings);
+            let bytes = cache.as_bytes().is_some();
+            resize(&*cache, &if bytes { bounded(settings.clone(), profile) } else { settings.clone() });
         } else if !caches.redeclare(name, settings.clone())
             && let Err(error) = caches.declare(name, settings.clone())
         {

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use trimtab_cache::{Cache, CacheSettings, Caches, CachesError};
+use trimtab_cache::{ByteCache, Cache, CacheSettings, Caches, CachesError};
 use trimtab_config::{Live, Loaded, Profile, Settings};
 use trimtab_monitor::{CallbackId, Health, Monitor, Need};
 
@@ -46,6 +46,14 @@ struct Inner {
     console: trimtab_admin::Console,
     /// Carries changed settings to the parts while the system lives.
     _reload: Reload,
+}
+
+/// Settings of a byte cache: never without a limit on bytes.
+pub(crate) fn bounded(settings: CacheSettings, profile: Profile) -> CacheSettings {
+    let max_bytes = settings.max_bytes.or(CacheSettings::for_bytes(profile).max_bytes);
+    let mut settings = settings;
+    settings.max_bytes = max_bytes;
+    settings
 }
 
 impl fmt::Debug for Trimtab {
@@ -151,6 +159,41 @@ impl Trimtab {
             }
             opened => opened,
         }
+    }
+
+    /// The cache of bytes of this name, as the HTTP API serves them: the same one for all callers.
+    ///
+    /// Its settings are those of `[cache.NAME]`. Values of unknown size come from outside, so without a `max_bytes` it is
+    /// limited to the profile's 8, 64 or 512 MiB.
+    ///
+    /// # Errors
+    ///
+    /// [`CachesError`]: an impossible name, or a cache that is open with types.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use trimtab::Trimtab;
+    /// let tt = Trimtab::builder().no_file().start().await?;
+    /// let pages = tt.byte_cache("pages")?;
+    /// pages.put("/", &b"<!doctype html>"[..], None)?;
+    /// assert_eq!(pages.get("/").as_deref(), Some(&b"<!doctype html>"[..]));
+    /// assert_eq!(pages.stats().max_bytes, Some(64 << 20));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn byte_cache(&self, name: &str) -> Result<ByteCache, CachesError> {
+        let (caches, profile) = (&self.inner.caches, self.profile());
+        match caches.declared(name) {
+            Some(settings) => {
+                caches.redeclare(name, bounded(settings, profile));
+            }
+            None => match caches.declare(name, CacheSettings::for_bytes(profile)) {
+                Ok(()) | Err(CachesError::Duplicate { .. }) => {}
+                Err(error) => return Err(error),
+            },
+        }
+        caches.bytes(name)
     }
 
     /// The registry of named caches.

@@ -23,7 +23,7 @@ async fn serve(choice: &Choice) -> Result<(), Failure> {
     trimtab::log::init(&system.settings().log);
     // Every cache of the settings exists from the start: this program has no code that would open them later.
     for name in system.caches().names() {
-        system.caches().bytes(&name)?;
+        system.byte_cache(&name)?;
     }
     system.shutdown_on_signal();
     let server = system.bind().await?;

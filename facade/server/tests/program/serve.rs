@@ -126,6 +126,7 @@ fn caches_of_the_settings_file_exist_from_the_start() {
     let server = Server::start(folder.path(), &[]);
     let (status, body) = get(&server, "/api/memory/cache/sessions");
     assert_eq!(status, 200, "{body}");
+    assert!(body.contains("\"memory_limit_mb\":64.0"), "its bytes are limited: {body}");
     let (_, config) = get(&server, "/api/config");
     assert!(config.contains("trimtab.toml:2:1"), "the origin is told: {config}");
 }
