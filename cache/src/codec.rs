@@ -42,6 +42,10 @@ impl Packed {
     }
 
     /// The value; `None` if the kept bytes are damaged.
+    #[cfg_attr(
+        not(feature = "compress"),
+        allow(clippy::unnecessary_wraps, reason = "without compression nothing can be damaged")
+    )]
     pub(crate) fn unpack(self) -> Option<Bytes> {
         match self {
             Self::Plain(value) => Some(value),

@@ -24,7 +24,9 @@ pub fn child(arguments: &[&str]) -> Result<serde_json::Value, String> {
     let what = arguments.join(" ");
     let program =
         std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
-    let output = std::process::Command::new(program)
+    let mut command = std::process::Command::new(program);
+    without_settings(&mut command);
+    let output = command
         .arg("__child")
         .args(arguments)
         .output()
@@ -39,6 +41,14 @@ pub fn child(arguments: &[&str]) -> Result<serde_json::Value, String> {
     let line = text.lines().last().unwrap_or("");
     serde_json::from_str(line)
         .map_err(|error| format!("the child `{what}` printed {line:?}, which is no JSON: {error}"))
+}
+
+/// Takes the caller's own settings away from `command`: what is measured runs with its defaults.
+pub fn without_settings(command: &mut std::process::Command) {
+    let ours = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("TRIMTAB_");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| ours(name)) {
+        command.env_remove(name);
+    }
 }
 
 /// The number under `key` in what a child printed.

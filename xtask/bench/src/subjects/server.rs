@@ -65,7 +65,7 @@ impl Subject for ServerSubject {
         let case = Case {
             name: "get/64c".into(),
             what: format!(
-                "wrk -t1 -c64 -d{seconds} on GET of one cached entry of 48 bytes, keep-alive, loopback"
+                "wrk -t1 -c64 -d{seconds} on GET of one cached entry, keep-alive, loopback"
             ),
             threads: 2,
             measures: vec![

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::frame::Options;
+use crate::subjects::without_settings;
 
 const START_MAX: Duration = Duration::from_secs(20);
 
@@ -29,11 +30,7 @@ impl Running {
         std::fs::create_dir_all(&home)
             .map_err(|error| format!("cannot make {}: {error}", home.display()))?;
         let mut command = Command::new(program);
-        for (name, _) in
-            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TRIMTAB_"))
-        {
-            command.env_remove(name);
-        }
+        without_settings(&mut command);
         let child = command
             .env("TRIMTAB__SERVER__ADDRESS", format!("127.0.0.1:{port}"))
             .current_dir(&home)
