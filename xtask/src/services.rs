@@ -5,7 +5,7 @@
 //! the signals, and [`session`] ties services to the life of one command.
 //!
 //! Each set of services has a state file. The one started by hand is in the target folder; `run` and `test` have a
-//! private one each, named in `TRIMTAB_SERVICES_STATE`, so that several runs on one machine never meet.
+//! private one each, named in `XTASK_SERVICES_STATE`, so that several runs on one machine never meet.
 
 pub(crate) mod find;
 mod install;

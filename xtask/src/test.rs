@@ -6,10 +6,10 @@
 //!
 //! | variable | value |
 //! |---|---|
-//! | `TRIMTAB_TEST_REDIS_URL`, `TRIMTAB_TEST_POSTGRES_URL` | address with password of a private server |
-//! | `TRIMTAB_TEST_CHROMIUM`, `TRIMTAB_TEST_CHROMEDRIVER` | path of the browser, and of the driver that fits it |
-//! | `TRIMTAB_TEST_SKIPS` | file to which a test that cannot run appends `name: reason` |
-//! | `TRIMTAB_TEST_XTASK` | path of this program, for tests that start a private server and hurt it |
+//! | `XTASK_REDIS_URL`, `XTASK_POSTGRES_URL` | address with password of a private server |
+//! | `XTASK_CHROMIUM`, `XTASK_CHROMEDRIVER` | path of the browser, and of the driver that fits it |
+//! | `XTASK_SKIPS` | file to which a test that cannot run appends `name: reason` |
+//! | `XTASK_PROGRAM` | path of this program, for tests that start a private server and hurt it |
 
 mod tally;
 
@@ -80,9 +80,9 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result {
     let skips = session.folder().join("skips");
 
     let mut command = workspace::cargo(root);
-    command.args(arguments.for_cargo()).envs(session.variables().iter().cloned()).env("TRIMTAB_TEST_SKIPS", &skips);
+    command.args(arguments.for_cargo()).envs(session.variables().iter().cloned()).env("XTASK_SKIPS", &skips);
     if let Ok(program) = std::env::current_exe() {
-        command.env("TRIMTAB_TEST_XTASK", program);
+        command.env("XTASK_PROGRAM", program);
     }
     let mut tally = Tally::default();
     let succeeded = run_counting(&mut command, &mut tally, &mut session, &interrupt)?;

@@ -78,7 +78,7 @@ impl Drop for Services {
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command.stdin(Stdio::null()).env_remove("TRIMTAB_SERVICES_STATE");
+    command.stdin(Stdio::null()).env_remove("XTASK_SERVICES_STATE");
     command
 }
 
@@ -93,7 +93,7 @@ fn words(output: &Output) -> String {
 /// Says that a test cannot run, where `cargo xtask test` counts it.
 fn skip(test: &str, reason: &str) {
     eprintln!("skipped: {reason}");
-    if let Some(file) = std::env::var_os("TRIMTAB_TEST_SKIPS") {
+    if let Some(file) = std::env::var_os("XTASK_SKIPS") {
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
         writeln!(file, "xtask::{test}: {reason}").unwrap();
     }
@@ -226,8 +226,7 @@ fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
 #[test]
 fn a_command_gets_the_services_and_its_exit_code_comes_back() {
     let run = |script: &str| program().args(["services", "run", "--no-install", "--", "sh", "-c", script]).output();
-    let output =
-        run("echo $TRIMTAB_TEST_REDIS_URL $TRIMTAB_TEST_POSTGRES_URL; echo $TRIMTAB_SERVICES_STATE; exit 7").unwrap();
+    let output = run("echo $XTASK_REDIS_URL $XTASK_POSTGRES_URL; echo $XTASK_SERVICES_STATE; exit 7").unwrap();
     if output.status.code() == Some(ABSENT) {
         return skip("a_command_gets_…", "redis or postgres is not on this machine");
     }
@@ -243,7 +242,7 @@ fn a_command_gets_the_services_and_its_exit_code_comes_back() {
 /// Runs a command with services, sends a signal to xtask, and looks whether anything stays.
 fn nothing_stays_after(test: &str, signal: &str) {
     let mut child = program()
-        .args(["services", "run", "--no-install", "--", "sh", "-c", "echo $TRIMTAB_SERVICES_STATE; exec sleep 600"])
+        .args(["services", "run", "--no-install", "--", "sh", "-c", "echo $XTASK_SERVICES_STATE; exec sleep 600"])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

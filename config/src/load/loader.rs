@@ -207,7 +207,7 @@ impl<T: Settings> Loader<T> {
     /// # struct App { workers: u32 }
     /// # impl Default for App { fn default() -> Self { Self { workers: 1 } } }
     /// # impl Settings for App { fn for_profile(_: Profile) -> Self { Self::default() } }
-    /// let loader = Loader::<App>::new().no_file().argument("--workers", "workers", "8");
+    /// let loader = Loader::<App>::new().no_file().variables::<&str, &str>([]).argument("--workers", "workers", "8");
     /// let loaded = loader.load().unwrap();
     /// assert_eq!(loaded.settings.workers, 8);
     /// assert_eq!(loaded.origin("workers").unwrap().to_string(), "--workers");

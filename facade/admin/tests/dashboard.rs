@@ -1,6 +1,6 @@
 //! The page in a real browser: live data arrive, actions work, nothing is logged as an error.
 //!
-//! Needs `TRIMTAB_TEST_CHROMEDRIVER`, the path of a chromedriver (and `TRIMTAB_TEST_CHROMIUM`, if the browser is not
+//! Needs `XTASK_CHROMEDRIVER`, the path of a chromedriver (and `XTASK_CHROMIUM`, if the browser is not
 //! where the driver looks). Without it the test notes that it was skipped. Screenshots go to the target's tmp folder.
 
 mod common;
@@ -28,7 +28,7 @@ impl Browser {
         let port = free_port();
         let mut command = Command::new(driver);
         command.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
-        let driver = command.spawn().expect("the driver of TRIMTAB_TEST_CHROMEDRIVER starts");
+        let driver = command.spawn().expect("the driver of XTASK_CHROMEDRIVER starts");
         let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(60))).proxy(None);
         let agent: ureq::Agent = config.http_status_as_error(false).build().into();
         let base = format!("http://127.0.0.1:{port}");
@@ -51,7 +51,7 @@ impl Browser {
         .into();
         arguments.push(format!("--user-data-dir={}", profile.display()));
         let mut options = json!({ "args": arguments });
-        if let Ok(browser) = std::env::var("TRIMTAB_TEST_CHROMIUM") {
+        if let Ok(browser) = std::env::var("XTASK_CHROMIUM") {
             options["binary"] = browser.into();
         }
         let wanted = json!({"capabilities": {"alwaysMatch": {
@@ -216,7 +216,7 @@ fn traffic(caches: &Caches, stop: impl Fn() -> bool) {
 
 #[test]
 fn dashboard_shows_live_data_without_console_errors() {
-    let Ok(driver) = std::env::var("TRIMTAB_TEST_CHROMEDRIVER") else {
+    let Ok(driver) = std::env::var("XTASK_CHROMEDRIVER") else {
         skipped("admin::dashboard: skipped: no chromedriver (cargo xtask test installs it)");
         return;
     };
@@ -316,9 +316,9 @@ impl Drop for Stopper<'_> {
 fn skipped(line: &str) {
     use std::io::Write;
     eprintln!("{line}");
-    if let Ok(path) = std::env::var("TRIMTAB_TEST_SKIPS") {
+    if let Ok(path) = std::env::var("XTASK_SKIPS") {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
         let written = file.and_then(|mut file| writeln!(file, "{line}"));
-        written.unwrap_or_else(|error| panic!("TRIMTAB_TEST_SKIPS={path}: {error}"));
+        written.unwrap_or_else(|error| panic!("XTASK_SKIPS={path}: {error}"));
     }
 }

@@ -41,7 +41,7 @@ struct Command {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: Option<u16>,
     /// Folder of recorded traces, `NAME.u64.zst`.
-    #[arg(long, value_name = "DIR", env = "TRIMTAB_TRACES")]
+    #[arg(long, value_name = "DIR", env = "XTASK_TRACES")]
     traces: Option<PathBuf>,
     /// Write everything as JSON.
     #[arg(long, value_name = "FILE")]

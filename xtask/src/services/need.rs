@@ -91,8 +91,8 @@ impl Found {
     pub(crate) fn variables(&self) -> Vec<(String, String)> {
         let Some(found) = &self.browser else { return Vec::new() };
         vec![
-            ("TRIMTAB_TEST_CHROMIUM".into(), found.browser.path.display().to_string()),
-            ("TRIMTAB_TEST_CHROMEDRIVER".into(), found.driver.path.display().to_string()),
+            ("XTASK_CHROMIUM".into(), found.browser.path.display().to_string()),
+            ("XTASK_CHROMEDRIVER".into(), found.driver.path.display().to_string()),
         ]
     }
 }

@@ -21,7 +21,7 @@ use crate::error::{Context, Failure, Result};
 use crate::interrupt::Interrupt;
 
 /// Which state file `services kill` and the like work on: exported, so that they find this session's.
-pub(crate) const STATE_VARIABLE: &str = "TRIMTAB_SERVICES_STATE";
+pub(crate) const STATE_VARIABLE: &str = "XTASK_SERVICES_STATE";
 
 /// Services that live as long as this value.
 #[derive(Debug)]

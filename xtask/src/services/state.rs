@@ -43,8 +43,8 @@ impl Kind {
     /// Where tests find its address.
     pub(crate) fn variable(self) -> &'static str {
         match self {
-            Kind::Redis => "TRIMTAB_TEST_REDIS_URL",
-            Kind::Postgres => "TRIMTAB_TEST_POSTGRES_URL",
+            Kind::Redis => "XTASK_REDIS_URL",
+            Kind::Postgres => "XTASK_POSTGRES_URL",
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! `cargo test` runs one program a crate, and each prints its own `test result:` line; nobody adds them up. Besides, a
 //! test that cannot run because a server is missing can only return, and is then counted as passed. Such tests append a
-//! line to the file named in `TRIMTAB_TEST_SKIPS`, and are moved from «passed» to «skipped» here.
+//! line to the file named in `XTASK_SKIPS`, and are moved from «passed» to «skipped» here.
 
 use std::collections::BTreeSet;
 
@@ -121,9 +121,7 @@ mod tests {
     #[test]
     fn a_test_that_said_it_could_not_run_is_not_counted_as_passed() {
         let mut tally = tally("test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n");
-        tally.read_skips(
-            "redis::expiry: no TRIMTAB_TEST_REDIS_URL\nredis::expiry: no TRIMTAB_TEST_REDIS_URL\n\npage: no browser\n",
-        );
+        tally.read_skips("redis::expiry: no XTASK_REDIS_URL\nredis::expiry: no XTASK_REDIS_URL\n\npage: no browser\n");
         assert_eq!(tally.line(), "3 passed, 0 failed, 2 skipped");
     }
 

@@ -177,7 +177,7 @@ pub(super) fn replay(options: &Options, notes: &mut Vec<String>) -> Vec<Case> {
     let source = options.traces.as_deref();
     if source.is_none() {
         notes.push(
-            "replay/oltp-*: skipped, no folder of traces (--traces DIR or TRIMTAB_TRACES); \
+            "replay/oltp-*: skipped, no folder of traces (--traces DIR or XTASK_TRACES); \
              replay/syn-zipf+scan-* stands in, which the bars do not accept"
                 .into(),
         );

@@ -1,4 +1,4 @@
-//! A cache in front of a slow source: `cargo run -p trimtab-cache --example quickstart`.
+//! A cache in front of a slow source: `cargo run -p trimtab-cache --example basics`.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
