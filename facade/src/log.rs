@@ -3,6 +3,8 @@
 //! Libraries only emit; a program decides where lines go. This is that decision in three settings, for programs that
 //! have no subscriber of their own. Lines go to standard error, so that standard output stays free for results.
 
+use std::io::IsTerminal;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
@@ -55,7 +57,10 @@ pub fn init(settings: &LogSettings) -> bool {
     let filter = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.format {
-        LogFormat::Text => builder.with_target(false).try_init().is_ok(),
+        LogFormat::Text => {
+            // Colours are for people at a terminal; in a file they are noise.
+            builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init().is_ok()
+        }
         LogFormat::Json => builder.json().flatten_event(true).try_init().is_ok(),
     }
 }

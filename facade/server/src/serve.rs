@@ -39,7 +39,7 @@ fn announce(system: &Trimtab, server: &trimtab::Server) -> Result<(), Failure> {
     let loaded = system.loaded();
     let memory = &system.monitor().sample().memory;
     let limit = match memory.limit {
-        Some(limit) => format!("{} ({})", trimtab::config::ByteSize::b(limit), memory.limit_source),
+        Some(limit) => format!("{} ({})", trimtab::config::ByteSize::b(limit).rounded(), memory.limit_source),
         None => "unknown".to_owned(),
     };
     let file = loaded
