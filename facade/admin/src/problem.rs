@@ -241,7 +241,11 @@ pub(crate) fn method_not_allowed(method: &Method, uri: &Uri) -> Problem {
 /// Client text for a message: at most 80 characters, control characters escaped.
 pub(crate) fn shorten(text: &str) -> String {
     const MAX: usize = 80;
-    let mut out: String = text.chars().take(MAX).flat_map(char::escape_debug).collect();
+    let mut out = String::with_capacity(text.len().min(MAX));
+    for c in text.chars().take(MAX) {
+        // Only what a terminal would act on; JSON escapes the rest where it has to.
+        if c.is_control() { out.extend(c.escape_debug()) } else { out.push(c) }
+    }
     if text.chars().nth(MAX).is_some() {
         out.push('…');
     }
