@@ -74,10 +74,18 @@ impl Cell {
 
 fn sources(options: &Options, notes: &mut Vec<String>) -> Result<Vec<Rc<Source>>, String> {
     let requests = if options.quick { QUICK } else { usize::MAX / 8 };
-    let recorded = options.traces.as_deref().map(traces::names).transpose()?.unwrap_or_else(|| {
-        notes.push("hits: recorded traces skipped, no folder of traces (--traces DIR or XTASK_TRACES)".into());
-        Vec::new()
-    });
+    let recorded = options
+        .traces
+        .as_deref()
+        .map(traces::names)
+        .transpose()?
+        .unwrap_or_else(|| {
+            notes.push(
+                "hits: recorded traces skipped, no folder of traces (--traces DIR or XTASK_TRACES)"
+                    .into(),
+            );
+            Vec::new()
+        });
     if options.quick {
         notes.push(format!(
             "hits: only the first {QUICK} requests of each stream, since the run is quick"
