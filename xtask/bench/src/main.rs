@@ -82,39 +82,25 @@ fn bench(command: &Command, arguments: &[String]) -> Result<ExitCode, String> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let subject = subjects
-        .iter()
-        .find(|subject| subject.name() == command.subject)
-        .ok_or_else(|| {
-            let names: Vec<&str> = subjects.iter().map(|subject| subject.name()).collect();
-            format!(
-                "there is no subject {:?}; there are: {}, and `list`",
-                command.subject,
-                names.join(", ")
-            )
-        })?;
+    let subject = subjects.iter().find(|subject| subject.name() == command.subject).ok_or_else(|| {
+        let names: Vec<&str> = subjects.iter().map(|subject| subject.name()).collect();
+        format!("there is no subject {:?}; there are: {}, and `list`", command.subject, names.join(", "))
+    })?;
     if cfg!(debug_assertions) {
         eprintln!("warning: this build is not optimised; its figures mean nothing (use --release)");
     }
-    let line = std::iter::once("bench")
-        .chain(arguments.iter().skip(1).map(String::as_str))
-        .collect::<Vec<_>>()
-        .join(" ");
+    let line =
+        std::iter::once("bench").chain(arguments.iter().skip(1).map(String::as_str)).collect::<Vec<_>>().join(" ");
     let report = run::run(subject.as_ref(), &options, &line)?;
     output(command, &report)?;
     let short = command.check && !report.reached();
-    Ok(if report.held() && !short {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if report.held() && !short { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn output(command: &Command, report: &frame::Report) -> Result<(), String> {
     let text = markdown::render(report);
     let write = |path: &PathBuf, text: &str| {
-        std::fs::write(path, text)
-            .map_err(|error| format!("cannot write {}: {error}", path.display()))
+        std::fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
     };
     if let Some(path) = &command.md {
         write(path, &text)?;
@@ -137,10 +123,7 @@ fn output(command: &Command, report: &frame::Report) -> Result<(), String> {
         }
     }
     for failure in &report.failures {
-        eprintln!(
-            "FAILED  {}  {}: {}",
-            failure.case, failure.contender, failure.message
-        );
+        eprintln!("FAILED  {}  {}: {}", failure.case, failure.contender, failure.message);
     }
     Ok(())
 }
@@ -149,11 +132,7 @@ fn list(subject: &dyn Subject, options: &Options) -> Result<(), String> {
     say(format_args!("{:<10} {}", subject.name(), subject.about()))?;
     match subject.plan(options) {
         Ok(plan) => {
-            for case in plan
-                .cases
-                .iter()
-                .filter(|case| options.selects(subject.name(), &case.name))
-            {
+            for case in plan.cases.iter().filter(|case| options.selects(subject.name(), &case.name)) {
                 say(format_args!("    {:<28} {}", case.name, case.what))?;
             }
             for note in &plan.notes {
@@ -167,8 +146,7 @@ fn list(subject: &dyn Subject, options: &Options) -> Result<(), String> {
 
 /// A line on standard output; an error, not a panic, when the reader has gone (`bench list | head`).
 fn say(line: std::fmt::Arguments<'_>) -> Result<(), String> {
-    writeln!(std::io::stdout(), "{line}")
-        .map_err(|error| format!("cannot write to standard output: {error}"))
+    writeln!(std::io::stdout(), "{line}").map_err(|error| format!("cannot write to standard output: {error}"))
 }
 
 /// One step in a process of its own; see the subjects for why.

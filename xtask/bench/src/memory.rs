@@ -17,11 +17,7 @@ pub struct Counting {
 impl Counting {
     /// An account that is switched off.
     pub const fn new() -> Self {
-        Self {
-            on: AtomicBool::new(false),
-            allocated: AtomicU64::new(0),
-            freed: AtomicU64::new(0),
-        }
+        Self { on: AtomicBool::new(false), allocated: AtomicU64::new(0), freed: AtomicU64::new(0) }
     }
 
     /// Switches it on for the rest of the process.
@@ -32,9 +28,7 @@ impl Counting {
     /// Bytes asked for and not given back since the start; what the allocator adds is not in it.
     pub fn live(&self) -> u64 {
         // Memory from before the start may be freed after it, so the difference can be negative: that is nothing.
-        self.allocated
-            .load(Ordering::Relaxed)
-            .saturating_sub(self.freed.load(Ordering::Relaxed))
+        self.allocated.load(Ordering::Relaxed).saturating_sub(self.freed.load(Ordering::Relaxed))
     }
 
     #[inline]
@@ -99,11 +93,7 @@ mod tests {
             assert_eq!(account.live(), 1_000);
             account.dealloc(kept, layout);
             account.dealloc(before, layout);
-            assert_eq!(
-                account.live(),
-                0,
-                "freeing what is older than the account is no debt"
-            );
+            assert_eq!(account.live(), 0, "freeing what is older than the account is no debt");
         }
     }
 }

@@ -73,10 +73,8 @@ impl Verdict {
 pub fn judge(bars: &[Bar], rows: &[Row], partial: bool) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for bar in bars {
-        let found: Vec<&Row> = rows
-            .iter()
-            .filter(|row| row.measure == bar.measure && matches(bar.case, &row.case))
-            .collect();
+        let found: Vec<&Row> =
+            rows.iter().filter(|row| row.measure == bar.measure && matches(bar.case, &row.case)).collect();
         if found.is_empty() && !partial {
             verdicts.push(Verdict {
                 ok: false,
@@ -98,10 +96,7 @@ fn verdict(bar: &Bar, row: &Row) -> Verdict {
     Verdict {
         ok: measured.is_some_and(|(_, ok)| ok),
         figure: measured.map(|(figure, _)| figure),
-        shown: measured.map_or_else(
-            || "not measured".to_owned(),
-            |(figure, _)| with_unit(figure, unit),
-        ),
+        shown: measured.map_or_else(|| "not measured".to_owned(), |(figure, _)| with_unit(figure, unit)),
         wanted: bar.wanted.text(row.unit),
         what: format!("{} {} of {}", row.case, row.measure, bar.ours),
         source: bar.source,
@@ -158,11 +153,7 @@ impl Wanted {
 
 /// A figure with three significant digits and its unit.
 pub fn with_unit(figure: f64, unit: &str) -> String {
-    let gap = if unit.is_empty() || unit == "x" {
-        ""
-    } else {
-        " "
-    };
+    let gap = if unit.is_empty() || unit == "x" { "" } else { " " };
     format!("{}{gap}{unit}", short(figure))
 }
 
@@ -177,12 +168,8 @@ pub fn short(figure: f64) -> String {
         _ => 6,
     };
     let text = format!("{figure:.decimals$}");
-    let (whole, rest) = text
-        .split_once('.')
-        .map_or((text.as_str(), ""), |(whole, rest)| (whole, rest));
-    let (sign, digits) = whole
-        .strip_prefix('-')
-        .map_or(("", whole), |digits| ("-", digits));
+    let (whole, rest) = text.split_once('.').map_or((text.as_str(), ""), |(whole, rest)| (whole, rest));
+    let (sign, digits) = whole.strip_prefix('-').map_or(("", whole), |digits| ("-", digits));
     let mut parted = String::new();
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {
@@ -190,11 +177,7 @@ pub fn short(figure: f64) -> String {
         }
         parted.push(digit);
     }
-    if rest.is_empty() {
-        format!("{sign}{parted}")
-    } else {
-        format!("{sign}{parted}.{rest}")
-    }
+    if rest.is_empty() { format!("{sign}{parted}") } else { format!("{sign}{parted}.{rest}") }
 }
 
 /// Whether `name` fits `pattern`, in which `*` stands for any text.
@@ -202,9 +185,7 @@ fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((before, after)) => name.strip_prefix(before).is_some_and(|rest| {
-            (0..=rest.len())
-                .filter(|&at| rest.is_char_boundary(at))
-                .any(|at| matches(after, &rest[at..]))
+            (0..=rest.len()).filter(|&at| rest.is_char_boundary(at)).any(|at| matches(after, &rest[at..]))
         }),
     }
 }
@@ -215,40 +196,21 @@ mod tests {
     use super::*;
 
     fn bar(case: &'static str, measure: &'static str, wanted: Wanted) -> Bar {
-        Bar {
-            case,
-            measure,
-            ours: "trimtab",
-            wanted,
-            source: "a test",
-        }
+        Bar { case, measure, ours: "trimtab", wanted, source: "a test" }
     }
 
     #[test]
     fn each_kind_of_bar_can_hold_and_fall_short() {
         let rows = sample().rows;
         let pairs = [
-            (
-                Wanted::RatioAtLeast(1.1, "quick_cache"),
-                Wanted::RatioAtLeast(1.2, "quick_cache"),
-            ),
-            (
-                Wanted::RatioAtMost(0.8, "bare map"),
-                Wanted::RatioAtMost(0.7, "bare map"),
-            ),
-            (
-                Wanted::ExcessAtMost(10.0, "quick_cache"),
-                Wanted::ExcessAtMost(6.5, "quick_cache"),
-            ),
+            (Wanted::RatioAtLeast(1.1, "quick_cache"), Wanted::RatioAtLeast(1.2, "quick_cache")),
+            (Wanted::RatioAtMost(0.8, "bare map"), Wanted::RatioAtMost(0.7, "bare map")),
+            (Wanted::ExcessAtMost(10.0, "quick_cache"), Wanted::ExcessAtMost(6.5, "quick_cache")),
             (Wanted::AtLeast(51.0), Wanted::AtLeast(51.5)),
             (Wanted::AtMost(51.0), Wanted::AtMost(50.5)),
         ];
         for (holds, short) in pairs {
-            let verdicts = judge(
-                &[bar("read/1t", "rate", holds), bar("read/1t", "rate", short)],
-                &rows,
-                false,
-            );
+            let verdicts = judge(&[bar("read/1t", "rate", holds), bar("read/1t", "rate", short)], &rows, false);
             assert!(verdicts[0].ok, "{}", verdicts[0].line());
             assert!(!verdicts[1].ok, "{}", verdicts[1].line());
         }
@@ -266,14 +228,8 @@ mod tests {
             false,
         );
         assert!(verdicts.iter().all(|verdict| verdict.ok));
-        let behind = Bar {
-            ours: "quick_cache",
-            ..bar("read/1t", "rate", Wanted::AheadOfEveryPeer)
-        };
-        assert!(
-            !judge(&[behind], &rows, false)[0].ok,
-            "a peer is not ahead of itself"
-        );
+        let behind = Bar { ours: "quick_cache", ..bar("read/1t", "rate", Wanted::AheadOfEveryPeer) };
+        assert!(!judge(&[behind], &rows, false)[0].ok, "a peer is not ahead of itself");
     }
 
     #[test]
@@ -287,31 +243,17 @@ mod tests {
 
     #[test]
     fn bar_against_a_contender_that_failed_is_short() {
-        let verdicts = judge(
-            &[bar("read/1t", "rate", Wanted::RatioAtLeast(1.0, "moka"))],
-            &sample().rows,
-            true,
-        );
+        let verdicts = judge(&[bar("read/1t", "rate", Wanted::RatioAtLeast(1.0, "moka"))], &sample().rows, true);
         assert!(!verdicts[0].ok && verdicts[0].figure.is_none());
     }
 
     #[test]
     fn line_has_verdict_figure_wanted_and_what() {
-        let verdicts = judge(
-            &[bar(
-                "read/1t",
-                "rate",
-                Wanted::RatioAtLeast(1.2, "quick_cache"),
-            )],
-            &sample().rows,
-            false,
-        );
+        let verdicts =
+            judge(&[bar("read/1t", "rate", Wanted::RatioAtLeast(1.2, "quick_cache"))], &sample().rows, false);
         let line = verdicts[0].line();
         assert!(line.starts_with("SHORT  1.16x"), "{line}");
-        assert!(
-            line.contains("≥ 1.2x quick_cache") && line.contains("read/1t rate of trimtab"),
-            "{line}"
-        );
+        assert!(line.contains("≥ 1.2x quick_cache") && line.contains("read/1t rate of trimtab"), "{line}");
     }
 
     #[test]

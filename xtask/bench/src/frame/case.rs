@@ -84,29 +84,17 @@ pub struct Measure {
 impl Measure {
     /// A figure that should be high.
     pub const fn higher(name: &'static str, unit: &'static str) -> Self {
-        Self {
-            name,
-            unit,
-            better: Better::Higher,
-        }
+        Self { name, unit, better: Better::Higher }
     }
 
     /// A figure that should be low.
     pub const fn lower(name: &'static str, unit: &'static str) -> Self {
-        Self {
-            name,
-            unit,
-            better: Better::Lower,
-        }
+        Self { name, unit, better: Better::Lower }
     }
 
     /// A figure shown for context.
     pub const fn context(name: &'static str, unit: &'static str) -> Self {
-        Self {
-            name,
-            unit,
-            better: Better::Neither,
-        }
+        Self { name, unit, better: Better::Neither }
     }
 }
 
@@ -149,25 +137,14 @@ pub struct Contender {
 
 impl std::fmt::Debug for Contender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Contender")
-            .field("name", &self.name)
-            .field("role", &self.role)
-            .finish_non_exhaustive()
+        f.debug_struct("Contender").field("name", &self.name).field("role", &self.role).finish_non_exhaustive()
     }
 }
 
 impl Contender {
     /// A contender whose turn is `work`.
-    pub fn new(
-        name: &'static str,
-        role: Role,
-        work: impl FnMut(&Turn) -> Result<Vec<f64>, String> + 'static,
-    ) -> Self {
-        Self {
-            name,
-            role,
-            work: Box::new(work),
-        }
+    pub fn new(name: &'static str, role: Role, work: impl FnMut(&Turn) -> Result<Vec<f64>, String> + 'static) -> Self {
+        Self { name, role, work: Box::new(work) }
     }
 }
 

@@ -33,39 +33,20 @@ impl Machine {
     pub fn detect(packages: &[&str]) -> Self {
         let cpu = read("/proc/cpuinfo")
             .lines()
-            .find_map(|line| {
-                line.strip_prefix("model name")?
-                    .split_once(':')
-                    .map(|(_, name)| name.trim().to_owned())
-            })
+            .find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim().to_owned()))
             .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
         let memory_kib: u64 = read("/proc/meminfo")
             .lines()
-            .find_map(|line| {
-                line.strip_prefix("MemTotal:")?
-                    .trim()
-                    .strip_suffix("kB")?
-                    .trim()
-                    .parse()
-                    .ok()
-            })
+            .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse().ok())
             .unwrap_or(0);
         Self {
             cpu,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory_mib: memory_kib / 1024,
-            kernel: format!(
-                "{} {}",
-                std::env::consts::OS,
-                read("/proc/sys/kernel/osrelease").trim()
-            ),
+            kernel: format!("{} {}", std::env::consts::OS, read("/proc/sys/kernel/osrelease").trim()),
             rustc: env!("BENCH_RUSTC"),
             optimised: cfg!(not(debug_assertions)),
-            load: read("/proc/loadavg")
-                .split(' ')
-                .next()
-                .and_then(|load| load.parse().ok())
-                .unwrap_or(0.0),
+            load: read("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0),
             packages: versions(LOCK, packages),
         }
     }
@@ -107,9 +88,7 @@ fn quoted<'a>(line: &'a str, key: &str) -> Option<&'a str> {
 
 /// This moment, UTC, as `2026-01-02T03:04:05Z`.
 pub fn now() -> String {
-    let seconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     rfc3339(seconds)
 }
 
@@ -118,23 +97,13 @@ fn rfc3339(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468; // days since 0000-03-01
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * day_of_year + 2) / 153; // 0 is March
     let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
-    };
+    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
     let year = year_of_era + era * 400 + carry;
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        second / 3_600,
-        second / 60 % 60,
-        second % 60
-    )
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3_600, second / 60 % 60, second % 60)
 }
 
 #[cfg(test)]
@@ -167,18 +136,8 @@ mod tests {
 
     #[test]
     fn a_machine_with_other_work_is_busy() {
-        let machine = Machine {
-            cores: 2,
-            load: 0.4,
-            ..Machine::detect(&[])
-        };
+        let machine = Machine { cores: 2, load: 0.4, ..Machine::detect(&[]) };
         assert!(!machine.busy());
-        assert!(
-            Machine {
-                load: 1.9,
-                ..machine
-            }
-            .busy()
-        );
+        assert!(Machine { load: 1.9, ..machine }.busy());
     }
 }

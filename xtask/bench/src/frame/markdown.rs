@@ -21,21 +21,12 @@ pub fn render(report: &Report) -> String {
         );
     }
     if !machine.optimised {
-        let _ = writeln!(
-            out,
-            "> **Build without optimisation**: these figures mean nothing.\n"
-        );
+        let _ = writeln!(out, "> **Build without optimisation**: these figures mean nothing.\n");
     }
     let _ = writeln!(
         out,
         "{} · {} ({} cores, {} MiB) · {} · {} · load {:.1} at the start\n",
-        report.date,
-        machine.cpu,
-        machine.cores,
-        machine.memory_mib,
-        machine.kernel,
-        machine.rustc,
-        machine.load
+        report.date, machine.cpu, machine.cores, machine.memory_mib, machine.kernel, machine.rustc, machine.load
     );
     if machine.busy() {
         let _ = writeln!(
@@ -43,17 +34,8 @@ pub fn render(report: &Report) -> String {
             "> **The machine was busy** when this run began: figures by the clock are low and their spread is wide.\n"
         );
     }
-    let packages: Vec<String> = machine
-        .packages
-        .iter()
-        .map(|(name, version)| format!("{name} {version}"))
-        .collect();
-    let _ = writeln!(
-        out,
-        "Compared: {}\n\nCommand: `{}`\n",
-        packages.join(", "),
-        report.command
-    );
+    let packages: Vec<String> = machine.packages.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    let _ = writeln!(out, "Compared: {}\n\nCommand: `{}`\n", packages.join(", "), report.command);
     for note in &report.notes {
         let _ = writeln!(out, "> {note}\n");
     }
@@ -70,11 +52,7 @@ pub fn render(report: &Report) -> String {
     if !report.failures.is_empty() {
         let _ = writeln!(out, "## Failed assertions\n");
         for failure in &report.failures {
-            let _ = writeln!(
-                out,
-                "- `{}`, {}: {}",
-                failure.case, failure.contender, failure.message
-            );
+            let _ = writeln!(out, "- `{}`, {}: {}", failure.case, failure.contender, failure.message);
         }
     }
     out
@@ -84,9 +62,7 @@ pub fn render(report: &Report) -> String {
 pub fn groups(rows: &[Row]) -> Vec<Vec<&Row>> {
     let mut groups: Vec<Vec<&Row>> = Vec::new();
     for row in rows {
-        let same = |group: &&mut Vec<&Row>| {
-            group[0].group() == row.group() && group[0].measure == row.measure
-        };
+        let same = |group: &&mut Vec<&Row>| group[0].group() == row.group() && group[0].measure == row.measure;
         match groups.iter_mut().find(same) {
             Some(group) => group.push(row),
             None => groups.push(vec![row]),
@@ -103,28 +79,15 @@ fn table(out: &mut String, row: &Row) {
         Better::Neither => "",
     };
     let threads = count(row.threads, "thread");
-    let _ = writeln!(
-        out,
-        "### {} — {} ({}{direction})\n",
-        row.case, row.measure, row.unit
-    );
-    let _ = writeln!(
-        out,
-        "{}; {threads}, {}.\n",
-        row.what,
-        count(row.rounds, "round")
-    );
+    let _ = writeln!(out, "### {} — {} ({}{direction})\n", row.case, row.measure, row.unit);
+    let _ = writeln!(out, "{}; {threads}, {}.\n", row.what, count(row.rounds, "round"));
     let per_op = row.unit == "Mop/s";
     let _ = writeln!(
         out,
         "| contender | median |{} min – max | MAD | trimtab ÷ it |",
         if per_op { " ns/op |" } else { "" }
     );
-    let _ = writeln!(
-        out,
-        "|---|---:|{}---:|---:|---:|",
-        if per_op { "---:|" } else { "" }
-    );
+    let _ = writeln!(out, "|---|---:|{}---:|---:|---:|", if per_op { "---:|" } else { "" });
     let mut figures: Vec<_> = row.figures.iter().collect();
     figures.sort_by(|a, b| a.summary.median.total_cmp(&b.summary.median));
     if row.better == Better::Higher {
@@ -138,14 +101,8 @@ fn table(out: &mut String, row: &Row) {
         };
         let summary = &figure.summary;
         // Wall time of one operation on one thread, which is what a caller waits.
-        let per_op = if per_op {
-            format!(
-                " {} |",
-                short(1_000.0 * row.threads as f64 / summary.median)
-            )
-        } else {
-            String::new()
-        };
+        let per_op =
+            if per_op { format!(" {} |", short(1_000.0 * row.threads as f64 / summary.median)) } else { String::new() };
         let _ = writeln!(
             out,
             "| {name} | {} |{per_op} {} – {} | {} | {} |",
@@ -153,9 +110,7 @@ fn table(out: &mut String, row: &Row) {
             short(summary.min),
             short(summary.max),
             short(summary.mad),
-            figure
-                .ours_ratio
-                .map_or_else(String::new, |ratio| format!("{ratio:.2}×"))
+            figure.ours_ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}×"))
         );
     }
     out.push('\n');
@@ -164,13 +119,7 @@ fn table(out: &mut String, row: &Row) {
 /// Many cases of one shape: a line for each case, a column for each contender.
 fn matrix(out: &mut String, group: &[&Row]) {
     let first = group[0];
-    let _ = writeln!(
-        out,
-        "### {} — {} ({})\n",
-        first.group(),
-        first.measure,
-        first.unit
-    );
+    let _ = writeln!(out, "### {} — {} ({})\n", first.group(), first.measure, first.unit);
     let mut names: Vec<&str> = Vec::new();
     for figure in group.iter().flat_map(|row| &row.figures) {
         if !names.contains(&figure.contender) {
@@ -185,17 +134,11 @@ fn matrix(out: &mut String, group: &[&Row]) {
             .iter()
             .filter(|figure| figure.role != Role::Limit)
             .map(|figure| figure.summary.median)
-            .reduce(if row.better == Better::Lower {
-                f64::min
-            } else {
-                f64::max
-            });
+            .reduce(if row.better == Better::Lower { f64::min } else { f64::max });
         let cells: Vec<String> = names
             .iter()
             .map(|name| match row.figure(name) {
-                Some(figure)
-                    if figure.role != Role::Limit && Some(figure.summary.median) == best =>
-                {
+                Some(figure) if figure.role != Role::Limit && Some(figure.summary.median) == best => {
                     format!("**{:.2}**", figure.summary.median)
                 }
                 Some(figure) => format!("{:.2}", figure.summary.median),
@@ -208,11 +151,7 @@ fn matrix(out: &mut String, group: &[&Row]) {
 }
 
 fn count(number: usize, thing: &str) -> String {
-    if number == 1 {
-        format!("1 {thing}")
-    } else {
-        format!("{number} {thing}s")
-    }
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
 fn bars(out: &mut String, report: &Report) {
@@ -221,10 +160,7 @@ fn bars(out: &mut String, report: &Report) {
     }
     let reached = report.bars.iter().filter(|verdict| verdict.ok).count();
     let _ = writeln!(out, "## Bars: {reached} of {} reached\n", report.bars.len());
-    let _ = writeln!(
-        out,
-        "| | figure | wanted | what | promise |\n|---|---:|---|---|---|"
-    );
+    let _ = writeln!(out, "| | figure | wanted | what | promise |\n|---|---:|---|---|---|");
     for verdict in &report.bars {
         let _ = writeln!(
             out,
@@ -247,10 +183,7 @@ mod tests {
     #[test]
     fn best_contender_stands_first_in_the_good_direction() {
         let text = render(&sample());
-        let at = |needle: &str| {
-            text.find(needle)
-                .unwrap_or_else(|| panic!("{needle} is missing in\n{text}"))
-        };
+        let at = |needle: &str| text.find(needle).unwrap_or_else(|| panic!("{needle} is missing in\n{text}"));
         assert!(at("_bare map_") < at("**trimtab**") && at("**trimtab**") < at("| quick_cache"));
         let latency = &text[at("### latency/2t")..];
         assert!(latency.find("**trimtab**").unwrap() < latency.find("| moka").unwrap());
@@ -259,24 +192,13 @@ mod tests {
     #[test]
     fn quick_runs_say_so() {
         assert!(render(&sample()).contains("Quick run"));
-        assert!(
-            !render(&Report {
-                quick: false,
-                ..sample()
-            })
-            .contains("Quick run")
-        );
+        assert!(!render(&Report { quick: false, ..sample() }).contains("Quick run"));
     }
 
     #[test]
     fn every_table_line_has_as_many_cells_as_its_head() {
         let mut report = sample();
-        let rows: Vec<_> = (0..8)
-            .map(|at| Row {
-                case: format!("hits/cell {at}"),
-                ..report.rows[1].clone()
-            })
-            .collect();
+        let rows: Vec<_> = (0..8).map(|at| Row { case: format!("hits/cell {at}"), ..report.rows[1].clone() }).collect();
         report.rows.extend(rows);
         let text = render(&report);
         let mut width = None;

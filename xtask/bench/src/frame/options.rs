@@ -48,10 +48,7 @@ impl Options {
     /// The folder of the main workspace, two above this package.
     pub fn workspace() -> &'static Path {
         const HERE: &str = env!("CARGO_MANIFEST_DIR");
-        Path::new(HERE)
-            .ancestors()
-            .nth(2)
-            .unwrap_or(Path::new(HERE))
+        Path::new(HERE).ancestors().nth(2).unwrap_or(Path::new(HERE))
     }
 }
 
@@ -69,24 +66,12 @@ mod tests {
 
     #[test]
     fn no_filter_selects_everything() {
-        assert!(
-            Options::default()
-                .with_filter(None)
-                .selects("server", "get")
-        );
-        assert!(
-            Options::default()
-                .with_filter(Some(" ,"))
-                .selects("server", "get")
-        );
+        assert!(Options::default().with_filter(None).selects("server", "get"));
+        assert!(Options::default().with_filter(Some(" ,")).selects("server", "get"));
     }
 
     #[test]
     fn workspace_is_where_the_packages_are() {
-        assert!(
-            Options::workspace()
-                .join("xtask/bench/Cargo.toml")
-                .is_file()
-        );
+        assert!(Options::workspace().join("xtask/bench/Cargo.toml").is_file());
     }
 }

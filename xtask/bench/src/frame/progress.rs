@@ -13,11 +13,7 @@ pub struct Progress {
 impl Progress {
     /// For `total` cases.
     pub fn new(total: usize) -> Self {
-        Self {
-            total,
-            done: 0,
-            terminal: stderr().is_terminal(),
-        }
+        Self { total, done: 0, terminal: stderr().is_terminal() }
     }
 
     /// A case begins.
@@ -31,12 +27,7 @@ impl Progress {
     /// A turn begins.
     pub fn turn(&self, case: &str, round: &str, contender: &str) {
         if self.terminal {
-            let _ = write!(
-                stderr(),
-                "\r\x1b[2K[{}/{}] {case}  {round}  {contender}",
-                self.done,
-                self.total
-            );
+            let _ = write!(stderr(), "\r\x1b[2K[{}/{}] {case}  {round}  {contender}", self.done, self.total);
             let _ = stderr().flush();
         }
     }

@@ -92,10 +92,8 @@ impl Row {
         measure: Measure,
         samples: Vec<(&'static str, Role, Vec<f64>)>,
     ) -> Self {
-        let ours = samples
-            .iter()
-            .find(|(_, role, _)| *role == Role::Ours)
-            .map(|(name, _, turns)| (*name, turns.clone()));
+        let ours =
+            samples.iter().find(|(_, role, _)| *role == Role::Ours).map(|(name, _, turns)| (*name, turns.clone()));
         let figures: Vec<Figure> = samples
             .into_iter()
             .filter_map(|(contender, role, samples)| {
@@ -103,20 +101,10 @@ impl Row {
                     .as_ref()
                     .filter(|(name, _)| *name != contender)
                     .and_then(|(_, turns)| stats::ratio(turns, &samples));
-                Some(Figure {
-                    contender,
-                    role,
-                    summary: Summary::of(&samples)?,
-                    ours_ratio,
-                    samples,
-                })
+                Some(Figure { contender, role, summary: Summary::of(&samples)?, ours_ratio, samples })
             })
             .collect();
-        let rounds = figures
-            .iter()
-            .map(|figure| figure.samples.len())
-            .max()
-            .unwrap_or(0);
+        let rounds = figures.iter().map(|figure| figure.samples.len()).max().unwrap_or(0);
         Self {
             case: case.into(),
             what: what.into(),
@@ -141,18 +129,13 @@ impl Row {
 
     /// What `contender` reached.
     pub fn figure(&self, contender: &str) -> Option<&Figure> {
-        self.figures
-            .iter()
-            .find(|figure| figure.contender == contender)
+        self.figures.iter().find(|figure| figure.contender == contender)
     }
 
     /// The best of the peers, in the row's good direction.
     pub fn best_peer(&self) -> Option<&Figure> {
         let order = |a: &&Figure, b: &&Figure| a.summary.median.total_cmp(&b.summary.median);
-        let peers = self
-            .figures
-            .iter()
-            .filter(|figure| figure.role == Role::Peer);
+        let peers = self.figures.iter().filter(|figure| figure.role == Role::Peer);
         match self.better {
             Better::Higher => peers.max_by(order),
             Better::Lower => peers.min_by(order),
@@ -202,10 +185,7 @@ pub(crate) mod tests {
                 "a mix",
                 2,
                 Measure::lower("get p99.9", "ns"),
-                vec![
-                    ("trimtab", Role::Ours, vec![500.0]),
-                    ("moka", Role::Peer, vec![18_500.0]),
-                ],
+                vec![("trimtab", Role::Ours, vec![500.0]), ("moka", Role::Peer, vec![18_500.0])],
             ),
         ];
         Report {
@@ -228,10 +208,7 @@ pub(crate) mod tests {
         let row = &report.rows[0];
         assert_eq!(row.figure("trimtab").unwrap().ours_ratio, None);
         let ratio = row.figure("quick_cache").unwrap().ours_ratio.unwrap();
-        assert!(
-            (ratio - 50.0 / 43.0).abs() < 1e-9,
-            "the median of 1.163, 1.238, 1.159 is 1.163, not {ratio}"
-        );
+        assert!((ratio - 50.0 / 43.0).abs() < 1e-9, "the median of 1.163, 1.238, 1.159 is 1.163, not {ratio}");
     }
 
     #[test]
@@ -264,10 +241,7 @@ pub(crate) mod tests {
             "",
             1,
             Measure::higher("rate", "op/s"),
-            vec![
-                ("trimtab", Role::Ours, vec![]),
-                ("moka", Role::Peer, vec![1.0]),
-            ],
+            vec![("trimtab", Role::Ours, vec![]), ("moka", Role::Peer, vec![1.0])],
         );
         assert!(row.figure("trimtab").is_none());
         assert_eq!(row.figure("moka").unwrap().ours_ratio, None);

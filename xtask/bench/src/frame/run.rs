@@ -17,10 +17,7 @@ pub fn run(subject: &dyn Subject, options: &Options, command: &str) -> Result<Re
     let machine = Machine::detect(subject.packages());
     let Plan { cases, notes } = subject.plan(options)?;
     let known: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
-    let chosen: Vec<Case> = cases
-        .into_iter()
-        .filter(|case| options.selects(subject.name(), &case.name))
-        .collect();
+    let chosen: Vec<Case> = cases.into_iter().filter(|case| options.selects(subject.name(), &case.name)).collect();
     if chosen.is_empty() {
         return Err(format!(
             "no case of {} matches the filter {:?}; there are: {}",
@@ -72,17 +69,9 @@ fn run_case(mut case: Case, options: &Options, progress: &Progress) -> (Vec<Row>
             if failures.iter().any(|failure| failure.contender == *name) {
                 continue;
             }
-            let label = if round == 0 {
-                "warm-up".to_owned()
-            } else {
-                format!("round {round} of {rounds}")
-            };
+            let label = if round == 0 { "warm-up".to_owned() } else { format!("round {round} of {rounds}") };
             progress.turn(&case.name, &label, name);
-            let turn = Turn {
-                round,
-                time: options.turn_time(),
-                quick: options.quick,
-            };
+            let turn = Turn { round, time: options.turn_time(), quick: options.quick };
             let outcome = work(&turn).and_then(|figures| check(figures, case.measures.len()));
             match outcome {
                 Ok(figures) if round > 0 => {
@@ -93,11 +82,7 @@ fn run_case(mut case: Case, options: &Options, progress: &Progress) -> (Vec<Row>
                 Ok(_) => {}
                 Err(message) => {
                     samples[index].iter_mut().for_each(Vec::clear);
-                    failures.push(Failure {
-                        case: case.name.clone(),
-                        contender: name,
-                        message,
-                    });
+                    failures.push(Failure { case: case.name.clone(), contender: name, message });
                 }
             }
         }
@@ -111,21 +96,9 @@ fn run_case(mut case: Case, options: &Options, progress: &Progress) -> (Vec<Row>
                 .contenders
                 .iter()
                 .zip(&mut samples)
-                .map(|(contender, samples)| {
-                    (
-                        contender.name,
-                        contender.role,
-                        std::mem::take(&mut samples[at]),
-                    )
-                })
+                .map(|(contender, samples)| (contender.name, contender.role, std::mem::take(&mut samples[at])))
                 .collect();
-            Row::new(
-                case.name.clone(),
-                case.what.clone(),
-                case.threads,
-                *measure,
-                turns,
-            )
+            Row::new(case.name.clone(), case.what.clone(), case.threads, *measure, turns)
         })
         .collect();
     (rows, failures)
@@ -134,10 +107,7 @@ fn run_case(mut case: Case, options: &Options, progress: &Progress) -> (Vec<Row>
 /// Every measure must have got a figure that is one.
 fn check(figures: Vec<f64>, measures: usize) -> Result<Vec<f64>, String> {
     if figures.len() != measures {
-        return Err(format!(
-            "the turn returned {} figures for {measures} measures",
-            figures.len()
-        ));
+        return Err(format!("the turn returned {} figures for {measures} measures", figures.len()));
     }
     match figures.iter().find(|figure| !figure.is_finite()) {
         Some(figure) => Err(format!("the turn returned {figure}, which is no figure")),
@@ -175,33 +145,13 @@ mod tests {
     #[test]
     fn order_rotates_and_the_warm_up_is_not_counted() {
         let log = Rc::new(RefCell::new(Vec::new()));
-        let options = Options {
-            rounds: Some(2),
-            ..Options::default()
-        };
-        let case = case(
-            vec![
-                recorder("a", &log),
-                recorder("b", &log),
-                recorder("c", &log),
-            ],
-            Rounds::Timed,
-        );
+        let options = Options { rounds: Some(2), ..Options::default() };
+        let case = case(vec![recorder("a", &log), recorder("b", &log), recorder("c", &log)], Rounds::Timed);
         let (rows, failures) = run_case(case, &options, &Progress::new(1));
         assert!(failures.is_empty());
         assert_eq!(
             *log.borrow(),
-            [
-                (0, "a"),
-                (0, "b"),
-                (0, "c"),
-                (1, "b"),
-                (1, "c"),
-                (1, "a"),
-                (2, "c"),
-                (2, "a"),
-                (2, "b")
-            ]
+            [(0, "a"), (0, "b"), (0, "c"), (1, "b"), (1, "c"), (1, "a"), (2, "c"), (2, "a"), (2, "b")]
         );
         assert_eq!(rows[0].figure("b").unwrap().samples, [1.0, 2.0]);
     }
@@ -209,23 +159,13 @@ mod tests {
     #[test]
     fn failed_assertion_is_reported_and_costs_only_that_contender_its_figures() {
         let failing = Contender::new("liar", Role::Peer, |turn| {
-            if turn.round == 2 {
-                Err("11 entries in a cache of 10".into())
-            } else {
-                Ok(vec![1.0])
-            }
+            if turn.round == 2 { Err("11 entries in a cache of 10".into()) } else { Ok(vec![1.0]) }
         });
         let honest = Contender::new("honest", Role::Ours, |_| Ok(vec![2.0]));
-        let (rows, failures) = run_case(
-            case(vec![failing, honest], Rounds::Exact(3)),
-            &Options::default(),
-            &Progress::new(1),
-        );
+        let (rows, failures) =
+            run_case(case(vec![failing, honest], Rounds::Exact(3)), &Options::default(), &Progress::new(1));
         assert_eq!(failures.len(), 1);
-        assert_eq!(
-            (failures[0].contender, failures[0].message.as_str()),
-            ("liar", "11 entries in a cache of 10")
-        );
+        assert_eq!((failures[0].contender, failures[0].message.as_str()), ("liar", "11 entries in a cache of 10"));
         assert!(rows[0].figure("liar").is_none());
         assert_eq!(rows[0].figure("honest").unwrap().samples.len(), 3);
     }
@@ -234,11 +174,7 @@ mod tests {
     fn a_figure_that_is_none_fails_the_turn() {
         let nan = Contender::new("nan", Role::Ours, |_| Ok(vec![f64::NAN]));
         let few = Contender::new("few", Role::Peer, |_| Ok(vec![]));
-        let (_, failures) = run_case(
-            case(vec![nan, few], Rounds::Exact(1)),
-            &Options::default(),
-            &Progress::new(1),
-        );
+        let (_, failures) = run_case(case(vec![nan, few], Rounds::Exact(1)), &Options::default(), &Progress::new(1));
         assert_eq!(failures.len(), 2);
     }
 }

@@ -23,10 +23,7 @@ impl Summary {
     /// Summarises `samples`; `None` when there are none.
     pub fn of(samples: &[f64]) -> Option<Self> {
         let middle = median(samples)?;
-        let distances: Vec<f64> = samples
-            .iter()
-            .map(|sample| (sample - middle).abs())
-            .collect();
+        let distances: Vec<f64> = samples.iter().map(|sample| (sample - middle).abs()).collect();
         Some(Self {
             median: middle,
             min: samples.iter().copied().fold(f64::INFINITY, f64::min),
@@ -53,13 +50,7 @@ pub fn ratio(ours: &[f64], theirs: &[f64]) -> Option<f64> {
     if ours.len() != theirs.len() || theirs.contains(&0.0) {
         return None;
     }
-    median(
-        &ours
-            .iter()
-            .zip(theirs)
-            .map(|(ours, theirs)| ours / theirs)
-            .collect::<Vec<_>>(),
-    )
+    median(&ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect::<Vec<_>>())
 }
 
 /// Median over rounds of `ours - theirs`; `None` where a round is missing.
@@ -67,13 +58,7 @@ pub fn difference(ours: &[f64], theirs: &[f64]) -> Option<f64> {
     if ours.len() != theirs.len() {
         return None;
     }
-    median(
-        &ours
-            .iter()
-            .zip(theirs)
-            .map(|(ours, theirs)| ours - theirs)
-            .collect::<Vec<_>>(),
-    )
+    median(&ours.iter().zip(theirs).map(|(ours, theirs)| ours - theirs).collect::<Vec<_>>())
 }
 
 /// The value below which `share` (0 to 1) of the sorted samples lie, by nearest rank; `None` of nothing.

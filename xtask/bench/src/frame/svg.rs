@@ -38,16 +38,8 @@ const STYLE: &str = "
 pub fn write(report: &Report, folder: &Path) -> io::Result<Vec<PathBuf>> {
     fs::create_dir_all(folder)?;
     let mut paths = Vec::new();
-    for group in groups(&report.rows)
-        .into_iter()
-        .filter(|group| group.len() <= CASES_MAX)
-    {
-        let path = folder.join(format!(
-            "{}-{}-{}.svg",
-            report.subject,
-            slug(group[0].group()),
-            slug(group[0].measure)
-        ));
+    for group in groups(&report.rows).into_iter().filter(|group| group.len() <= CASES_MAX) {
+        let path = folder.join(format!("{}-{}-{}.svg", report.subject, slug(group[0].group()), slug(group[0].measure)));
         fs::write(&path, chart(report, &group))?;
         paths.push(path);
     }
@@ -57,22 +49,9 @@ pub fn write(report: &Report, folder: &Path) -> io::Result<Vec<PathBuf>> {
 /// One chart.
 fn chart(report: &Report, group: &[&Row]) -> String {
     let first = group[0];
-    let largest = group
-        .iter()
-        .flat_map(|row| &row.figures)
-        .map(|figure| figure.summary.max.abs())
-        .fold(0.0, f64::max);
-    let scale = if largest > 0.0 {
-        (WIDTH - LEFT - RIGHT) / largest
-    } else {
-        0.0
-    };
-    let height = 74.0
-        + group
-            .iter()
-            .map(|row| 30.0 + row.figures.len() as f64 * STEP)
-            .sum::<f64>()
-        + 28.0;
+    let largest = group.iter().flat_map(|row| &row.figures).map(|figure| figure.summary.max.abs()).fold(0.0, f64::max);
+    let scale = if largest > 0.0 { (WIDTH - LEFT - RIGHT) / largest } else { 0.0 };
+    let height = 74.0 + group.iter().map(|row| 30.0 + row.figures.len() as f64 * STEP).sum::<f64>() + 28.0;
     let direction = match first.better {
         Better::Higher => ", longer is better",
         Better::Lower => ", shorter is better",
@@ -85,11 +64,7 @@ fn chart(report: &Report, group: &[&Row]) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\" aria-label=\"{}\">\n<style>{STYLE}</style>",
         escape(&title)
     );
-    let _ = writeln!(
-        out,
-        "<text class=\"title\" x=\"16\" y=\"28\">{}</text>",
-        escape(&title)
-    );
+    let _ = writeln!(out, "<text class=\"title\" x=\"16\" y=\"28\">{}</text>", escape(&title));
     let _ = writeln!(
         out,
         "<text class=\"soft\" x=\"16\" y=\"48\">{}{direction}; the thin line spans min to max</text>",
@@ -101,11 +76,7 @@ fn chart(report: &Report, group: &[&Row]) -> String {
             out,
             "<text class=\"case\" x=\"16\" y=\"{:.1}\">{}</text><text class=\"soft\" x=\"{LEFT}\" y=\"{:.1}\">{}</text>",
             y + 14.0,
-            escape(if row.detail().is_empty() {
-                &row.case
-            } else {
-                row.detail()
-            }),
+            escape(if row.detail().is_empty() { &row.case } else { row.detail() }),
             y + 14.0,
             escape(&row.what)
         );
@@ -142,11 +113,7 @@ fn chart(report: &Report, group: &[&Row]) -> String {
         );
         y += 6.0;
     }
-    let quick = if report.quick {
-        "quick run, no evidence · "
-    } else {
-        ""
-    };
+    let quick = if report.quick { "quick run, no evidence · " } else { "" };
     let _ = writeln!(
         out,
         "<text class=\"soft\" x=\"16\" y=\"{:.1}\">{quick}{} · {} cores · {}</text>\n</svg>",
@@ -159,23 +126,12 @@ fn chart(report: &Report, group: &[&Row]) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// A part of a file name.
 fn slug(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || c == '.' {
-                c.to_ascii_lowercase()
-            } else {
-                '-'
-            }
-        })
-        .collect()
+    text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c.to_ascii_lowercase() } else { '-' }).collect()
 }
 
 #[cfg(test)]
@@ -189,31 +145,17 @@ mod tests {
         let mut rest = xml;
         while let Some(at) = rest.find('<') {
             let text = &rest[..at];
-            assert!(
-                !text.contains('>') || open.last().is_some_and(|tag| tag == "style"),
-                "stray > in {text:?}"
-            );
+            assert!(!text.contains('>') || open.last().is_some_and(|tag| tag == "style"), "stray > in {text:?}");
             for piece in text.split('&').skip(1) {
                 assert!(
-                    ["amp;", "lt;", "gt;", "quot;"]
-                        .iter()
-                        .any(|entity| piece.starts_with(entity)),
+                    ["amp;", "lt;", "gt;", "quot;"].iter().any(|entity| piece.starts_with(entity)),
                     "bare & in {text:?}"
                 );
             }
             let end = rest[at..].find('>').expect("every < is closed") + at;
             let tag = &rest[at + 1..end];
-            assert_eq!(
-                tag.matches('"').count() % 2,
-                0,
-                "quotes are paired in <{tag}>"
-            );
-            let name = tag
-                .trim_start_matches('/')
-                .split([' ', '/'])
-                .next()
-                .unwrap()
-                .to_owned();
+            assert_eq!(tag.matches('"').count() % 2, 0, "quotes are paired in <{tag}>");
+            let name = tag.trim_start_matches('/').split([' ', '/']).next().unwrap().to_owned();
             if tag.starts_with('/') {
                 assert_eq!(open.pop().as_deref(), Some(name.as_str()), "tags nest");
             } else {
@@ -242,19 +184,11 @@ mod tests {
         let report = sample();
         for row in &report.rows {
             let svg = chart(&report, &[row]);
-            for width in svg.split("<rect").skip(1).map(|rect| {
-                rect.split("width=\"")
-                    .nth(1)
-                    .unwrap()
-                    .split('"')
-                    .next()
-                    .unwrap()
-            }) {
+            for width in
+                svg.split("<rect").skip(1).map(|rect| rect.split("width=\"").nth(1).unwrap().split('"').next().unwrap())
+            {
                 let width: f64 = width.parse().unwrap();
-                assert!(
-                    (1.0..=WIDTH - LEFT - RIGHT + 0.1).contains(&width),
-                    "{width}"
-                );
+                assert!((1.0..=WIDTH - LEFT - RIGHT + 0.1).contains(&width), "{width}");
             }
         }
     }
@@ -263,14 +197,8 @@ mod tests {
     fn files_are_named_after_subject_group_and_measure() {
         let folder = std::env::temp_dir().join(format!("trimtab-bench-svg-{}", std::process::id()));
         let paths = write(&sample(), &folder).unwrap();
-        let names: Vec<_> = paths
-            .iter()
-            .map(|path| path.file_name().unwrap().to_str().unwrap())
-            .collect();
-        assert_eq!(
-            names,
-            ["cache-read-rate.svg", "cache-latency-get-p99.9.svg"]
-        );
+        let names: Vec<_> = paths.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["cache-read-rate.svg", "cache-latency-get-p99.9.svg"]);
         fs::remove_dir_all(folder).unwrap();
     }
 }

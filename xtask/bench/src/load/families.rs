@@ -18,15 +18,8 @@ pub const REQUESTS: usize = 1_000_000;
 const ONCE: u64 = 1 << 40;
 
 /// The names, in order.
-pub const NAMES: [&str; 7] = [
-    "syn-zipf0.7",
-    "syn-zipf0.9",
-    "syn-zipf1.1",
-    "syn-zipf+scan",
-    "syn-loop",
-    "syn-shift",
-    "syn-cdn",
-];
+pub const NAMES: [&str; 7] =
+    ["syn-zipf0.7", "syn-zipf0.9", "syn-zipf1.1", "syn-zipf+scan", "syn-loop", "syn-shift", "syn-cdn"];
 
 /// Makes the first `requests` requests of the family `name`; `None` when there is no such family.
 pub fn make(name: &str, requests: usize) -> Option<Stream> {
@@ -69,11 +62,7 @@ fn shift(requests: usize) -> Vec<u64> {
     (0..requests as u64)
         .map(|at| {
             let hot_from = at / 100_000 * HOT % KEYS;
-            if random.below(100) < 80 {
-                (hot_from + random.below(HOT)) % KEYS
-            } else {
-                random.below(KEYS)
-            }
+            if random.below(100) < 80 { (hot_from + random.below(HOT)) % KEYS } else { random.below(KEYS) }
         })
         .collect()
 }
@@ -112,12 +101,7 @@ mod tests {
         let stream = make("syn-zipf+scan", 150_000).unwrap();
         assert!(stream.keys[..50_000].iter().all(|key| *key < 100_000));
         assert!(stream.keys[50_000..75_000].iter().all(|key| *key >= ONCE));
-        let scanned: Vec<u64> = stream
-            .keys
-            .iter()
-            .copied()
-            .filter(|key| *key >= ONCE)
-            .collect();
+        let scanned: Vec<u64> = stream.keys.iter().copied().filter(|key| *key >= ONCE).collect();
         assert_eq!(scanned.len(), 50_000);
         assert!(scanned.windows(2).all(|pair| pair[0] < pair[1]));
     }
@@ -125,11 +109,7 @@ mod tests {
     #[test]
     fn hot_set_moves_on() {
         let stream = make("syn-shift", 200_000).unwrap();
-        let hot = |part: &[u64], from: u64| {
-            part.iter()
-                .filter(|key| (from..from + 10_000).contains(*key))
-                .count()
-        };
+        let hot = |part: &[u64], from: u64| part.iter().filter(|key| (from..from + 10_000).contains(*key)).count();
         assert!(hot(&stream.keys[..100_000], 0) > 78_000);
         assert!(hot(&stream.keys[100_000..], 10_000) > 78_000);
         assert!(hot(&stream.keys[100_000..], 0) < 3_000);

@@ -15,10 +15,7 @@ pub struct Stream {
 impl Stream {
     /// How many different keys it has.
     pub fn distinct(&self) -> usize {
-        self.keys
-            .iter()
-            .collect::<std::collections::HashSet<_, foldhash::fast::FixedState>>()
-            .len()
+        self.keys.iter().collect::<std::collections::HashSet<_, foldhash::fast::FixedState>>().len()
     }
 
     /// `share` of the distinct keys, at least one.

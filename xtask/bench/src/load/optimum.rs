@@ -52,11 +52,7 @@ pub fn hits(keys: &[u64], capacity: usize) -> u64 {
 
 /// For each request, the position of the next request of the same key.
 fn next_uses(keys: &[u64]) -> Vec<u32> {
-    assert!(
-        keys.len() < NEVER as usize,
-        "a trace of {} requests is too long",
-        keys.len()
-    );
+    assert!(keys.len() < NEVER as usize, "a trace of {} requests is too long", keys.len());
     let mut next = vec![NEVER; keys.len()];
     let mut seen: HashMap<u64, u32, FixedState> = HashMap::default();
     for at in (0..keys.len()).rev() {

@@ -55,9 +55,7 @@ impl Zipf {
     pub fn draw(&self, random: &mut SplitMix) -> u64 {
         let total = self.cumulated.last().copied().unwrap_or(0.0);
         let point = random.unit() * total;
-        self.cumulated
-            .partition_point(|sum| *sum <= point)
-            .min(self.cumulated.len().saturating_sub(1)) as u64
+        self.cumulated.partition_point(|sum| *sum <= point).min(self.cumulated.len().saturating_sub(1)) as u64
     }
 }
 
@@ -82,20 +80,13 @@ mod tests {
         }
         let first = f64::from(counts[0]) / 200_000.0;
         let expected = 1.0 / (1..=1_000).map(|rank| 1.0 / f64::from(rank)).sum::<f64>();
-        assert!(
-            (first - expected).abs() < 0.005,
-            "{first} against {expected}"
-        );
+        assert!((first - expected).abs() < 0.005, "{first} against {expected}");
         assert!((f64::from(counts[0]) / f64::from(counts[9]) - 10.0).abs() < 1.5);
     }
 
     #[test]
     fn below_stays_below() {
         let mut random = SplitMix::new(1);
-        assert!(
-            (0..10_000)
-                .map(|_| random.below(3))
-                .all(|number| number < 3)
-        );
+        assert!((0..10_000).map(|_| random.below(3)).all(|number| number < 3));
     }
 }

@@ -8,11 +8,7 @@ use crate::frame::Subject;
 
 /// Every subject, in the order of `bench list`.
 pub fn all() -> Vec<Box<dyn Subject>> {
-    vec![
-        Box::new(cache::CacheSubject::default()),
-        Box::new(overhead::OverheadSubject),
-        Box::new(server::ServerSubject),
-    ]
+    vec![Box::new(cache::CacheSubject::default()), Box::new(overhead::OverheadSubject), Box::new(server::ServerSubject)]
 }
 
 /// Runs this program again as a child that does one thing and prints one line of JSON.
@@ -22,8 +18,7 @@ pub fn all() -> Vec<Box<dyn Subject>> {
 /// When the child cannot be started, fails, or prints something else.
 pub fn child(arguments: &[&str]) -> Result<serde_json::Value, String> {
     let what = arguments.join(" ");
-    let program =
-        std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+    let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     let mut command = std::process::Command::new(program);
     without_settings(&mut command);
     let output = command
@@ -32,10 +27,7 @@ pub fn child(arguments: &[&str]) -> Result<serde_json::Value, String> {
         .output()
         .map_err(|error| format!("cannot start the child `{what}`: {error}"))?;
     if !output.status.success() {
-        return Err(format!(
-            "the child `{what}` failed: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        ));
+        return Err(format!("the child `{what}` failed: {}", String::from_utf8_lossy(&output.stderr).trim()));
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().last().unwrap_or("");
@@ -57,7 +49,5 @@ pub fn without_settings(command: &mut std::process::Command) {
 ///
 /// When there is none.
 pub fn number(value: &serde_json::Value, key: &str) -> Result<f64, String> {
-    value[key]
-        .as_f64()
-        .ok_or_else(|| format!("the child's answer has no number {key:?}: {value}"))
+    value[key].as_f64().ok_or_else(|| format!("the child's answer has no number {key:?}: {value}"))
 }

@@ -13,12 +13,8 @@ use trimtab::config::Profile;
 use super::{child, number};
 use crate::frame::{Bar, Case, Contender, Measure, Options, Plan, Role, Rounds, Subject, Wanted};
 
-const KINDS: [(&str, Role); 4] = [
-    ("none", Role::Limit),
-    ("minimal", Role::Ours),
-    ("balanced", Role::Ours),
-    ("maximum", Role::Ours),
-];
+const KINDS: [(&str, Role); 4] =
+    [("none", Role::Limit), ("minimal", Role::Ours), ("balanced", Role::Ours), ("maximum", Role::Ours)];
 
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -59,19 +55,13 @@ impl Subject for OverheadSubject {
                 .map(|(kind, role)| {
                     Contender::new(kind, role, move |_| {
                         let answer = child(&["overhead", kind])?;
-                        ["rss_mib", "pss_mib", "threads"]
-                            .into_iter()
-                            .map(|key| number(&answer, key))
-                            .collect()
+                        ["rss_mib", "pss_mib", "threads"].into_iter().map(|key| number(&answer, key)).collect()
                     })
                 })
                 .collect(),
             rounds,
         };
-        Ok(Plan {
-            cases: vec![case],
-            notes: Vec::new(),
-        })
+        Ok(Plan { cases: vec![case], notes: Vec::new() })
     }
 
     fn derive(&self, rows: &[crate::frame::Row]) -> Vec<crate::frame::Row> {
@@ -85,27 +75,14 @@ impl Subject for OverheadSubject {
         let samples = row
             .figures
             .iter()
-            .filter(|figure| {
-                figure.role == Role::Ours && figure.samples.len() == base.samples.len()
-            })
+            .filter(|figure| figure.role == Role::Ours && figure.samples.len() == base.samples.len())
             .map(|figure| {
-                let above = figure
-                    .samples
-                    .iter()
-                    .zip(&base.samples)
-                    .map(|(mine, base)| mine - base)
-                    .collect();
+                let above = figure.samples.iter().zip(&base.samples).map(|(mine, base)| mine - base).collect();
                 (figure.contender, figure.role, above)
             })
             .collect();
         let what = "resident memory less that of the empty program";
-        vec![crate::frame::Row::new(
-            "above",
-            what,
-            1,
-            Measure::lower("resident", "MiB"),
-            samples,
-        )]
+        vec![crate::frame::Row::new("above", what, 1, Measure::lower("resident", "MiB"), samples)]
     }
 
     fn bars(&self) -> Vec<Bar> {
@@ -137,9 +114,7 @@ pub fn measure(kind: &str) -> Result<Value, String> {
         "balanced" => Some(Profile::Balanced),
         "maximum" => Some(Profile::Maximum),
         _ => {
-            return Err(format!(
-                "unknown profile {kind:?}; known: none, minimal, balanced, maximum"
-            ));
+            return Err(format!("unknown profile {kind:?}; known: none, minimal, balanced, maximum"));
         }
     };
     runtime.block_on(async {
@@ -158,21 +133,12 @@ pub fn measure(kind: &str) -> Result<Value, String> {
 }
 
 fn resident() -> Result<Value, String> {
-    let read = |path: &str| {
-        std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))
-    };
+    let read = |path: &str| std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"));
     let rollup = read("/proc/self/smaps_rollup")?;
     let status = read("/proc/self/status")?;
     let field = |text: &str, name: &str| -> Result<f64, String> {
         text.lines()
-            .find_map(|line| {
-                line.strip_prefix(name)?
-                    .trim()
-                    .split(' ')
-                    .next()?
-                    .parse()
-                    .ok()
-            })
+            .find_map(|line| line.strip_prefix(name)?.trim().split(' ').next()?.parse().ok())
             .ok_or_else(|| format!("no line {name} in /proc"))
     };
     Ok(json!({
@@ -189,17 +155,8 @@ mod tests {
 
     #[test]
     fn overhead_is_taken_round_by_round() {
-        let samples = vec![
-            ("none", Role::Limit, vec![10.0, 20.0]),
-            ("minimal", Role::Ours, vec![12.0, 23.0]),
-        ];
-        let rows = [Row::new(
-            "idle",
-            "",
-            1,
-            Measure::lower("resident", "MiB"),
-            samples,
-        )];
+        let samples = vec![("none", Role::Limit, vec![10.0, 20.0]), ("minimal", Role::Ours, vec![12.0, 23.0])];
+        let rows = [Row::new("idle", "", 1, Measure::lower("resident", "MiB"), samples)];
         let above = OverheadSubject.derive(&rows);
         assert_eq!(above[0].figure("minimal").unwrap().samples, [2.0, 3.0]);
         assert!(above[0].figure("none").is_none());
@@ -214,10 +171,6 @@ mod tests {
 
     #[test]
     fn unknown_profile_names_the_known_ones() {
-        assert!(
-            measure("huge")
-                .unwrap_err()
-                .contains("minimal, balanced, maximum")
-        );
+        assert!(measure("huge").unwrap_err().contains("minimal, balanced, maximum"));
     }
 }

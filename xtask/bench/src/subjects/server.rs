@@ -46,17 +46,12 @@ impl Subject for ServerSubject {
         let contender = |name: &'static str, role: Role, url: fn(&Pair) -> String| {
             let pair = Rc::clone(&pair);
             Contender::new(name, role, move |turn| {
-                let pair = pair
-                    .get_or_init(Pair::start)
-                    .as_ref()
-                    .map_err(Clone::clone)?;
+                let pair = pair.get_or_init(Pair::start).as_ref().map_err(Clone::clone)?;
                 // The warm-up turn needs no more than to fill pools and caches.
                 let seconds = if turn.round == 0 { 1 } else { seconds };
                 let url = url(pair);
                 if fetch(&url)? != pair.answer {
-                    return Err(format!(
-                        "{url} does not answer with the bytes that were put in"
-                    ));
+                    return Err(format!("{url} does not answer with the bytes that were put in"));
                 }
                 let load = wrk::run(&url, seconds)?;
                 Ok(vec![load.requests, load.p50_ms, load.p99_ms])
@@ -64,9 +59,7 @@ impl Subject for ServerSubject {
         };
         let case = Case {
             name: "get/64c".into(),
-            what: format!(
-                "wrk -t1 -c64 -d{seconds} on GET of one cached entry, keep-alive, loopback"
-            ),
+            what: format!("wrk -t1 -c64 -d{seconds} on GET of one cached entry, keep-alive, loopback"),
             threads: 2,
             measures: vec![
                 Measure::higher("requests", "1/s"),
@@ -75,17 +68,12 @@ impl Subject for ServerSubject {
             ],
             contenders: vec![
                 contender("trimtab", Role::Ours, |pair| pair.ours.url(&entry_path())),
-                contender("bare axum", Role::Limit, |pair| {
-                    pair.bare.url(&entry_path())
-                }),
+                contender("bare axum", Role::Limit, |pair| pair.bare.url(&entry_path())),
             ],
             // Turns of ten seconds need no nine rounds.
             rounds: Rounds::Warmed(options.rounds_or(5, 3)),
         };
-        Ok(Plan {
-            cases: vec![case],
-            notes: Vec::new(),
-        })
+        Ok(Plan { cases: vec![case], notes: Vec::new() })
     }
 
     fn bars(&self) -> Vec<Bar> {
@@ -124,23 +112,12 @@ impl Pair {
         let program = process::build_server()?;
         let ours = Running::trimtab(&program)?;
         let created = format!("/api/memory/cache/{CACHE}/create");
-        send(
-            "POST",
-            &ours.url(&created),
-            &json!({ "max_size": 1000, "policy": "adaptive", "memory_limit_mb": 100 }),
-        )?;
+        send("POST", &ours.url(&created), &json!({ "max_size": 1000, "policy": "adaptive", "memory_limit_mb": 100 }))?;
         let entry = json!({ "key": KEY, "value": { "name": "John", "email": "john@example.com" } });
-        send(
-            "PUT",
-            &ours.url(&format!("/api/memory/cache/{CACHE}/entry")),
-            &entry,
-        )?;
+        send("PUT", &ours.url(&format!("/api/memory/cache/{CACHE}/entry")), &entry)?;
         let answer = fetch(&ours.url(&entry_path()))?;
         if !String::from_utf8_lossy(&answer.body).contains("john@example.com") {
-            return Err(format!(
-                "GET gives {:?} instead of the value put in",
-                String::from_utf8_lossy(&answer.body)
-            ));
+            return Err(format!("GET gives {:?} instead of the value put in", String::from_utf8_lossy(&answer.body)));
         }
         let bare = Running::bare(&answer.content_type, &answer.body)?;
         Ok(Self { ours, bare, answer })
@@ -148,10 +125,7 @@ impl Pair {
 }
 
 fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .timeout_global(Some(Duration::from_secs(10)))
-        .build()
-        .into()
+    ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(10))).build().into()
 }
 
 fn send(method: &str, url: &str, body: &Value) -> Result<(), String> {
@@ -159,21 +133,14 @@ fn send(method: &str, url: &str, body: &Value) -> Result<(), String> {
         "PUT" => agent().put(url),
         _ => agent().post(url),
     };
-    request
-        .send_json(body)
-        .map(|_| ())
-        .map_err(|error| format!("{method} {url} failed: {error}"))
+    request.send_json(body).map(|_| ()).map_err(|error| format!("{method} {url} failed: {error}"))
 }
 
 fn fetch(url: &str) -> Result<Answer, String> {
     let fail = |error: ureq::Error| format!("GET {url} failed: {error}");
     let mut response = agent().get(url).call().map_err(fail)?;
-    let content_type = response
-        .headers()
-        .get("content-type")
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or("")
-        .to_owned();
+    let content_type =
+        response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
     let body = response.body_mut().read_to_vec().map_err(fail)?;
     Ok(Answer { content_type, body })
 }
@@ -192,9 +159,7 @@ mod tests {
     #[test]
     fn bare_handler_answers_with_the_bytes_and_type_it_was_given() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let listener = runtime
-            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
-            .unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let port = listener.local_addr().unwrap().port();
         runtime.spawn(bare::answer(
             listener,
@@ -202,17 +167,7 @@ mod tests {
             br#"{"a":1}"#.to_vec(),
         ));
         let answer = fetch(&format!("http://127.0.0.1:{port}{}", entry_path())).unwrap();
-        assert_eq!(
-            answer,
-            Answer {
-                content_type: "application/json".into(),
-                body: br#"{"a":1}"#.to_vec()
-            }
-        );
-        assert!(
-            fetch(&format!("http://127.0.0.1:{port}/elsewhere"))
-                .unwrap_err()
-                .contains("404")
-        );
+        assert_eq!(answer, Answer { content_type: "application/json".into(), body: br#"{"a":1}"#.to_vec() });
+        assert!(fetch(&format!("http://127.0.0.1:{port}/elsewhere")).unwrap_err().contains("404"));
     }
 }

@@ -16,19 +16,12 @@ pub(super) fn cases() -> Vec<Case> {
         .into_iter()
         .map(|(leader, abort)| Case {
             name: format!("flights/{leader}"),
-            what: format!(
-                "{WAITERS} tasks wait for one missing key; the first to load is {leader}"
-            ),
+            what: format!("{WAITERS} tasks wait for one missing key; the first to load is {leader}"),
             threads: 2,
-            measures: vec![
-                Measure::lower("loads", "loads"),
-                Measure::lower("time", "ms"),
-            ],
+            measures: vec![Measure::lower("loads", "loads"), Measure::lower("time", "ms")],
             contenders: vec![
                 Contender::new("trimtab", Role::Ours, move |_| {
-                    let cache = trimtab_cache::Cache::<u64, u64>::builder()
-                        .max_entries(100)
-                        .build();
+                    let cache = trimtab_cache::Cache::<u64, u64>::builder().max_entries(100).build();
                     let cache = cache.map_err(|error| error.to_string())?;
                     flight(abort, move |load| {
                         let cache = cache.clone();
@@ -48,10 +41,7 @@ pub(super) fn cases() -> Vec<Case> {
                         let cache = Arc::clone(&cache);
                         async move {
                             let load = async { Ok::<_, std::convert::Infallible>(load.await) };
-                            cache
-                                .get_or_insert_async(&1, load)
-                                .await
-                                .unwrap_or_else(|never| match never {})
+                            cache.get_or_insert_async(&1, load).await.unwrap_or_else(|never| match never {})
                         }
                     })
                 }),
@@ -97,8 +87,7 @@ where
             tokio::time::sleep(Duration::from_millis(20)).await; // until the waiters wait
             leader.abort();
             let taken_over = tokio::time::timeout(Duration::from_secs(10), until_loading(2)).await;
-            taken_over
-                .map_err(|_| "no waiter took over within 10 s after the leader was aborted")?;
+            taken_over.map_err(|_| "no waiter took over within 10 s after the leader was aborted")?;
         }
         gate.add_permits(WAITERS + 1);
         for waiter in waiters {
@@ -108,9 +97,6 @@ where
                 return Err("a waiter got another value than was loaded".into());
             }
         }
-        Ok(vec![
-            loads.load(Ordering::Relaxed) as f64,
-            start.elapsed().as_secs_f64() * 1e3,
-        ])
+        Ok(vec![loads.load(Ordering::Relaxed) as f64, start.elapsed().as_secs_f64() * 1e3])
     })
 }

@@ -9,9 +9,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::race;
-use super::stores::{
-    FoyerLfu, FoyerLru, FoyerS3Fifo, Moka, MutexLru, Quick, Store, Trimtab, TrimtabLru,
-};
+use super::stores::{FoyerLfu, FoyerLru, FoyerS3Fifo, Moka, MutexLru, Quick, Store, Trimtab, TrimtabLru};
 use crate::frame::{Case, Contender, Measure, Options, Role, Rounds, Row};
 use crate::load::{Stream, families, optimum, traces};
 
@@ -62,9 +60,7 @@ impl Cell {
     fn ready(&self) -> Result<(&[u64], usize, u64), String> {
         let stream = self.source.stream()?;
         let (capacity, best) = *self.best.get_or_init(|| {
-            self.lengths
-                .borrow_mut()
-                .insert(self.name.clone(), stream.keys.len());
+            self.lengths.borrow_mut().insert(self.name.clone(), stream.keys.len());
             let capacity = stream.capacity(self.share);
             (capacity, optimum::hits(&stream.keys, capacity))
         });
@@ -74,41 +70,17 @@ impl Cell {
 
 fn sources(options: &Options, notes: &mut Vec<String>) -> Result<Vec<Rc<Source>>, String> {
     let requests = if options.quick { QUICK } else { usize::MAX / 8 };
-    let recorded = options
-        .traces
-        .as_deref()
-        .map(traces::names)
-        .transpose()?
-        .unwrap_or_else(|| {
-            notes.push(
-                "hits: recorded traces skipped, no folder of traces (--traces DIR or XTASK_TRACES)"
-                    .into(),
-            );
-            Vec::new()
-        });
+    let recorded = options.traces.as_deref().map(traces::names).transpose()?.unwrap_or_else(|| {
+        notes.push("hits: recorded traces skipped, no folder of traces (--traces DIR or XTASK_TRACES)".into());
+        Vec::new()
+    });
     if options.quick {
-        notes.push(format!(
-            "hits: only the first {QUICK} requests of each stream, since the run is quick"
-        ));
+        notes.push(format!("hits: only the first {QUICK} requests of each stream, since the run is quick"));
     }
-    let source = |name: String, folder: Option<PathBuf>| {
-        Rc::new(Source {
-            name,
-            folder,
-            requests,
-            stream: OnceCell::new(),
-        })
-    };
-    let recorded = recorded
-        .into_iter()
-        .map(|name| source(name, options.traces.clone()));
-    Ok(recorded
-        .chain(
-            families::NAMES
-                .iter()
-                .map(|name| source((*name).to_owned(), None)),
-        )
-        .collect())
+    let source =
+        |name: String, folder: Option<PathBuf>| Rc::new(Source { name, folder, requests, stream: OnceCell::new() });
+    let recorded = recorded.into_iter().map(|name| source(name, options.traces.clone()));
+    Ok(recorded.chain(families::NAMES.iter().map(|name| source((*name).to_owned(), None))).collect())
 }
 
 /// A case for each stream and size.
@@ -116,11 +88,7 @@ fn sources(options: &Options, notes: &mut Vec<String>) -> Result<Vec<Rc<Source>>
 /// # Errors
 ///
 /// When the folder of traces cannot be used.
-pub(super) fn cases(
-    options: &Options,
-    lengths: &Lengths,
-    notes: &mut Vec<String>,
-) -> Result<Vec<Case>, String> {
+pub(super) fn cases(options: &Options, lengths: &Lengths, notes: &mut Vec<String>) -> Result<Vec<Case>, String> {
     // Some peers draw random seeds: three rounds and their median.
     let rounds = Rounds::Exact(options.rounds_or(3, 1));
     let mut cases = Vec::new();
@@ -136,10 +104,7 @@ pub(super) fn cases(
             });
             cases.push(Case {
                 name,
-                what: format!(
-                    "get, on a miss insert: {}, capacity {size} of its distinct keys",
-                    source.name
-                ),
+                what: format!("get, on a miss insert: {}, capacity {size} of its distinct keys", source.name),
                 threads: 1,
                 measures: vec![RATIO],
                 contenders: vec![
@@ -166,15 +131,9 @@ fn contender<S: Store<u64, u64>>(cell: &Rc<Cell>) -> Contender {
         let (keys, capacity, best) = cell.ready()?;
         let (hits, limit) = replay::<S>(keys, capacity)?;
         // A store that rounds its capacity up is judged at what it then states.
-        let best = if hits > best && limit > capacity {
-            optimum::hits(keys, limit)
-        } else {
-            best
-        };
+        let best = if hits > best && limit > capacity { optimum::hits(keys, limit) } else { best };
         if hits > best {
-            return Err(format!(
-                "{hits} hits where the optimum at {limit} entries has {best}"
-            ));
+            return Err(format!("{hits} hits where the optimum at {limit} entries has {best}"));
         }
         Ok(vec![percent(hits, keys)])
     })
@@ -211,26 +170,17 @@ fn percent(hits: u64, keys: &[u64]) -> f64 {
 /// Whether the hit ratio depends on the number of threads: the same stream at one and at two.
 pub(super) fn thread_cases(options: &Options) -> Result<Vec<Case>, String> {
     let rounds = Rounds::Exact(options.rounds_or(3, 1));
-    let cases = sources(options, &mut Vec::new())?
-        .into_iter()
-        .map(|source| {
-            let what = format!(
-                "hit ratio of {} at 1 % by one thread, less that by two",
-                source.name
-            );
-            Case {
-                name: format!("threads/{}", source.name),
-                what,
-                threads: 2,
-                measures: vec![Measure::lower("gap", "points")],
-                contenders: vec![
-                    gap::<Trimtab<_, _>>(&source),
-                    gap::<Quick<_, _>>(&source),
-                    gap::<Moka<_, _>>(&source),
-                ],
-                rounds,
-            }
-        });
+    let cases = sources(options, &mut Vec::new())?.into_iter().map(|source| {
+        let what = format!("hit ratio of {} at 1 % by one thread, less that by two", source.name);
+        Case {
+            name: format!("threads/{}", source.name),
+            what,
+            threads: 2,
+            measures: vec![Measure::lower("gap", "points")],
+            contenders: vec![gap::<Trimtab<_, _>>(&source), gap::<Quick<_, _>>(&source), gap::<Moka<_, _>>(&source)],
+            rounds,
+        }
+    });
     Ok(cases.collect())
 }
 
@@ -262,13 +212,9 @@ pub(super) fn derive(rows: &[Row], lengths: &HashMap<String, usize>) -> Vec<Row>
     let gaps: Vec<&Row> = rows.iter().filter(|row| row.group() == "threads").collect();
     let count = cells.len();
     [
-        summary(
-            "summary/mean",
-            format!("mean over {count} cells"),
-            RATIO,
-            &cells,
-            |name| medians(&cells, name).map(|medians| mean(&medians)),
-        ),
+        summary("summary/mean", format!("mean over {count} cells"), RATIO, &cells, |name| {
+            medians(&cells, name).map(|medians| mean(&medians))
+        }),
         summary(
             "summary/shortfall",
             format!("mean over {count} cells of what is missing to the best contender of the cell"),
@@ -278,10 +224,7 @@ pub(super) fn derive(rows: &[Row], lengths: &HashMap<String, usize>) -> Vec<Row>
         ),
         summary(
             "summary/worst",
-            format!(
-                "largest shortfall in a cell, over the {} of streams with {LONG} requests or more",
-                long.len()
-            ),
+            format!("largest shortfall in a cell, over the {} of streams with {LONG} requests or more", long.len()),
             Measure::lower("largest shortfall", "points"),
             &long,
             |name| shortfalls(&long, name).map(|all| largest(&all)),
@@ -315,38 +258,21 @@ fn summary(
             names.push((found.contender, found.role));
         }
     }
-    let samples = names
-        .into_iter()
-        .filter_map(|(name, role)| Some((name, role, vec![figure(name)?])))
-        .collect();
+    let samples = names.into_iter().filter_map(|(name, role)| Some((name, role, vec![figure(name)?]))).collect();
     Some(Row::new(case, what, threads, measure, samples))
 }
 
 /// What `name` reached in each cell; `None` when it failed in one.
 fn medians(cells: &[&Row], name: &str) -> Option<Vec<f64>> {
-    cells
-        .iter()
-        .map(|row| row.figure(name).map(|figure| figure.summary.median))
-        .collect()
+    cells.iter().map(|row| row.figure(name).map(|figure| figure.summary.median)).collect()
 }
 
 /// What `name` lacks to the best contender of each cell; the optimum is no contender.
 fn shortfalls(cells: &[&Row], name: &str) -> Option<Vec<f64>> {
     let lacks = |row: &&Row| {
-        let mine = row
-            .figure(name)
-            .filter(|figure| figure.role != Role::Limit)?
-            .summary
-            .median;
-        let contenders = row
-            .figures
-            .iter()
-            .filter(|figure| figure.role != Role::Limit);
-        Some(
-            contenders
-                .map(|figure| figure.summary.median - mine)
-                .fold(0.0, f64::max),
-        )
+        let mine = row.figure(name).filter(|figure| figure.role != Role::Limit)?.summary.median;
+        let contenders = row.figures.iter().filter(|figure| figure.role != Role::Limit);
+        Some(contenders.map(|figure| figure.summary.median - mine).fold(0.0, f64::max))
     };
     cells.iter().map(lacks).collect()
 }
@@ -375,37 +301,17 @@ mod tests {
 
     #[test]
     fn shortfall_is_against_the_best_of_each_cell_and_never_negative() {
-        let rows = [
-            cell("a", 50.0, 40.0, 45.0),
-            cell("b", 40.0, 41.0, 44.0),
-            cell("short", 10.0, 30.0, 0.0),
-        ];
-        let lengths = [
-            ("hits/a", LONG),
-            ("hits/b", LONG + 1),
-            ("hits/short", LONG - 1),
-        ]
-        .map(|(name, length)| (name.to_owned(), length))
-        .into();
+        let rows = [cell("a", 50.0, 40.0, 45.0), cell("b", 40.0, 41.0, 44.0), cell("short", 10.0, 30.0, 0.0)];
+        let lengths = [("hits/a", LONG), ("hits/b", LONG + 1), ("hits/short", LONG - 1)]
+            .map(|(name, length)| (name.to_owned(), length))
+            .into();
         let derived = derive(&rows, &lengths);
         let of = |case: &str, name: &str| {
-            derived
-                .iter()
-                .find(|row| row.case == case)
-                .unwrap()
-                .figure(name)
-                .map(|figure| figure.summary.median)
+            derived.iter().find(|row| row.case == case).unwrap().figure(name).map(|figure| figure.summary.median)
         };
         assert_eq!(of("summary/mean", "optimum"), Some(90.0));
-        assert_eq!(
-            of("summary/shortfall", "trimtab"),
-            Some((0.0 + 4.0 + 20.0) / 3.0)
-        );
-        assert_eq!(
-            of("summary/worst", "trimtab"),
-            Some(4.0),
-            "short traces are not held against anyone"
-        );
+        assert_eq!(of("summary/shortfall", "trimtab"), Some((0.0 + 4.0 + 20.0) / 3.0));
+        assert_eq!(of("summary/worst", "trimtab"), Some(4.0), "short traces are not held against anyone");
         assert_eq!(of("summary/worst", "moka"), Some(10.0));
         assert_eq!(of("summary/shortfall", "optimum"), None);
     }

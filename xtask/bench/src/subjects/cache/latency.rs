@@ -24,8 +24,7 @@ const KEPT: usize = 1 << 20;
 pub(super) fn cases(mix: &Mix) -> Vec<Case> {
     vec![Case {
         name: "latency/2t".into(),
-        what: "one operation of the mix (95 % get, 5 % insert, Zipf 0.99) while two threads work"
-            .into(),
+        what: "one operation of the mix (95 % get, 5 % insert, Zipf 0.99) while two threads work".into(),
         threads: THREADS,
         measures: vec![
             Measure::lower("get p50", "ns"),
@@ -48,10 +47,7 @@ struct Samples {
 
 impl Samples {
     fn new() -> Self {
-        Self {
-            kept: vec![1; KEPT],
-            count: 0,
-        }
+        Self { kept: vec![1; KEPT], count: 0 }
     }
 
     fn push(&mut self, nanoseconds: u64) {
@@ -73,9 +69,8 @@ fn sampler<S: Store<u64, u64>>(cell: &Mix) -> Contender {
         let clock = quanta::Clock::new();
         let overhead = overhead(&clock);
         // One pair a thread; the lock is never contended and is taken once a block, outside the timed stretches.
-        let samples: Vec<Mutex<(Samples, Samples)>> = (0..THREADS)
-            .map(|_| Mutex::new((Samples::new(), Samples::new())))
-            .collect();
+        let samples: Vec<Mutex<(Samples, Samples)>> =
+            (0..THREADS).map(|_| Mutex::new((Samples::new(), Samples::new()))).collect();
         race::timed(THREADS, turn.time * 2, |thread, block| {
             let (gets, inserts) = &mut *samples[thread].lock();
             let from = (block + thread * blocks / THREADS) % blocks * BLOCK;
@@ -105,9 +100,7 @@ fn sampler<S: Store<u64, u64>>(cell: &Mix) -> Contender {
         for mut kind in [gets, inserts] {
             kind.sort_unstable();
             for share in [0.5, 0.99, 0.999] {
-                figures.push(f64::from(
-                    percentile(&kind, share).ok_or("no operation was sampled")?,
-                ));
+                figures.push(f64::from(percentile(&kind, share).ok_or("no operation was sampled")?));
             }
         }
         Ok(figures)

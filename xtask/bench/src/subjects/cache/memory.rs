@@ -3,8 +3,7 @@
 use serde_json::json;
 
 use super::stores::{
-    BareMap, FoyerLfu, FoyerLru, FoyerS3Fifo, Key, Moka, MutexLru, Quick, Store, Trimtab, Value,
-    raced,
+    BareMap, FoyerLfu, FoyerLru, FoyerS3Fifo, Key, Moka, MutexLru, Quick, Store, Trimtab, Value, raced,
 };
 use crate::frame::{Case, Contender, Measure, Options, Rounds};
 use crate::memory::Counting;
@@ -19,27 +18,24 @@ const CHURN: u64 = 3 * CAPACITY;
 pub(super) fn cases(options: &Options) -> Vec<Case> {
     // Only the random seeds of some peers make one run differ from the next.
     let rounds = Rounds::Exact(options.rounds_or(3, 1));
-    [
-        ("u64", "u64 → u64"),
-        ("text", "16-byte String → 100-byte Vec<u8>"),
-    ]
-    .into_iter()
-    .map(|(shape, entry)| Case {
-        name: format!("memory/{shape}"),
-        what: format!("bytes asked of the allocator by entry held: {entry}, capacity 1e6"),
-        threads: 1,
-        measures: vec![
-            Measure::lower("after 1e6 inserts", "B"),
-            Measure::lower("after 3e6 inserts", "B"),
-            Measure::context("entries after 1e6", "entries"),
-        ],
-        contenders: match shape {
-            "u64" => raced!(number_cell(shape)),
-            _ => raced!(text_cell(shape)),
-        },
-        rounds,
-    })
-    .collect()
+    [("u64", "u64 → u64"), ("text", "16-byte String → 100-byte Vec<u8>")]
+        .into_iter()
+        .map(|(shape, entry)| Case {
+            name: format!("memory/{shape}"),
+            what: format!("bytes asked of the allocator by entry held: {entry}, capacity 1e6"),
+            threads: 1,
+            measures: vec![
+                Measure::lower("after 1e6 inserts", "B"),
+                Measure::lower("after 3e6 inserts", "B"),
+                Measure::context("entries after 1e6", "entries"),
+            ],
+            contenders: match shape {
+                "u64" => raced!(number_cell(shape)),
+                _ => raced!(text_cell(shape)),
+            },
+            rounds,
+        })
+        .collect()
 }
 
 fn number_cell<S: Store<u64, u64>>(shape: &'static str) -> Contender {
@@ -53,11 +49,7 @@ fn text_cell<S: Store<String, Vec<u8>>>(shape: &'static str) -> Contender {
 fn cell<K: Key, V: Value, S: Store<K, V>>(shape: &'static str) -> Contender {
     Contender::new(S::NAME, S::ROLE, move |_| {
         let answer = child(&["memory", shape, S::NAME])?;
-        Ok(vec![
-            number(&answer, "filled")?,
-            number(&answer, "churned")?,
-            number(&answer, "entries")?,
-        ])
+        Ok(vec![number(&answer, "filled")?, number(&answer, "churned")?, number(&answer, "entries")?])
     })
 }
 
@@ -70,9 +62,7 @@ pub fn measure(account: &Counting, shape: &str, name: &str) -> Result<serde_json
     account.start();
     match shape {
         "u64" => pick(account, name, |at| (at, at)),
-        "text" => pick(account, name, |at| {
-            (format!("{at:016}"), vec![at as u8; 100])
-        }),
+        "text" => pick(account, name, |at| (format!("{at:016}"), vec![at as u8; 100])),
         _ => Err(format!("unknown shape {shape:?}; known: u64, text")),
     }
 }
@@ -90,16 +80,7 @@ fn pick<K: Key, V: Value>(
             }
         };
     }
-    among!(
-        Trimtab,
-        Quick,
-        Moka,
-        FoyerLru,
-        FoyerLfu,
-        FoyerS3Fifo,
-        MutexLru,
-        BareMap
-    )
+    among!(Trimtab, Quick, Moka, FoyerLru, FoyerLfu, FoyerS3Fifo, MutexLru, BareMap)
 }
 
 fn fill<K: Key, V: Value, S: Store<K, V>>(
@@ -118,10 +99,7 @@ fn fill<K: Key, V: Value, S: Store<K, V>>(
         if held == 0 {
             return Err("holds nothing after a million inserts".into());
         }
-        Ok((
-            account.live().saturating_sub(before) as f64 / held as f64,
-            held,
-        ))
+        Ok((account.live().saturating_sub(before) as f64 / held as f64, held))
     };
     let (filled, entries) = insert(0, CAPACITY)?;
     let (churned, _) = insert(CAPACITY, CHURN)?;

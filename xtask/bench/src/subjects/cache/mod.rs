@@ -31,13 +31,7 @@ impl Subject for CacheSubject {
     }
 
     fn packages(&self) -> &'static [&'static str] {
-        &[
-            "trimtab-cache",
-            "moka",
-            "quick_cache",
-            "foyer-memory",
-            "lru",
-        ]
+        &["trimtab-cache", "moka", "quick_cache", "foyer-memory", "lru"]
     }
 
     fn plan(&self, options: &Options) -> Result<Plan, String> {
@@ -73,40 +67,20 @@ mod tests {
     fn without_traces_the_plan_says_what_was_skipped() {
         let plan = CacheSubject::default().plan(&Options::default()).unwrap();
         assert!(plan.notes.iter().any(|note| note.contains("skipped")));
-        assert_eq!(
-            plan.cases
-                .iter()
-                .filter(|case| case.name.starts_with("hits/"))
-                .count(),
-            3 * families::NAMES.len()
-        );
-        assert!(
-            !plan
-                .cases
-                .iter()
-                .any(|case| case.name.starts_with("replay/oltp"))
-        );
+        assert_eq!(plan.cases.iter().filter(|case| case.name.starts_with("hits/")).count(), 3 * families::NAMES.len());
+        assert!(!plan.cases.iter().any(|case| case.name.starts_with("replay/oltp")));
     }
 
     #[test]
     fn case_names_are_unique() {
         let plan = CacheSubject::default().plan(&Options::default()).unwrap();
-        let names: std::collections::HashSet<_> =
-            plan.cases.iter().map(|case| &case.name).collect();
+        let names: std::collections::HashSet<_> = plan.cases.iter().map(|case| &case.name).collect();
         assert_eq!(names.len(), plan.cases.len());
     }
 
     #[test]
     fn folder_without_traces_is_an_error_that_names_it() {
-        let options = Options {
-            traces: Some("/nonexistent/traces".into()),
-            ..Options::default()
-        };
-        assert!(
-            CacheSubject::default()
-                .plan(&options)
-                .unwrap_err()
-                .contains("/nonexistent/traces")
-        );
+        let options = Options { traces: Some("/nonexistent/traces".into()), ..Options::default() };
+        assert!(CacheSubject::default().plan(&options).unwrap_err().contains("/nonexistent/traces"));
     }
 }

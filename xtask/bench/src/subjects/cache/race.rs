@@ -34,21 +34,10 @@ pub fn timed(threads: usize, time: Duration, block: impl Fn(usize, usize) + Sync
         barrier.wait();
         thread::sleep(time);
         stop.store(true, Ordering::Relaxed);
-        handles
-            .into_iter()
-            .map(|handle| handle.join().expect("no operation panics"))
-            .collect()
+        handles.into_iter().map(|handle| handle.join().expect("no operation panics")).collect()
     });
-    let first = spans
-        .iter()
-        .map(|span| span.0)
-        .min()
-        .expect("at least one thread");
-    let last = spans
-        .iter()
-        .map(|span| span.1)
-        .max()
-        .expect("at least one thread");
+    let first = spans.iter().map(|span| span.0).min().expect("at least one thread");
+    let last = spans.iter().map(|span| span.1).max().expect("at least one thread");
     let operations: usize = spans.iter().map(|span| span.2 * BLOCK).sum();
     operations as f64 / (last - first).as_secs_f64() / 1e6
 }
@@ -57,11 +46,7 @@ pub fn timed(threads: usize, time: Duration, block: impl Fn(usize, usize) + Sync
 ///
 /// The shared cursor keeps the order of the stream but for a few dozen requests, so that the hit ratio at two threads
 /// can be compared with that at one. Returns hits and the time taken.
-pub fn replay(
-    threads: usize,
-    keys: &[u64],
-    request: impl Fn(u64) -> bool + Sync,
-) -> (u64, Duration) {
+pub fn replay(threads: usize, keys: &[u64], request: impl Fn(u64) -> bool + Sync) -> (u64, Duration) {
     const CHUNK: usize = 64;
     if threads == 1 {
         let start = Instant::now();
@@ -88,21 +73,10 @@ pub fn replay(
                 })
             })
             .collect();
-        handles
-            .into_iter()
-            .map(|handle| handle.join().expect("no request panics"))
-            .collect()
+        handles.into_iter().map(|handle| handle.join().expect("no request panics")).collect()
     });
-    let first = spans
-        .iter()
-        .map(|span| span.0)
-        .min()
-        .expect("at least one thread");
-    let last = spans
-        .iter()
-        .map(|span| span.1)
-        .max()
-        .expect("at least one thread");
+    let first = spans.iter().map(|span| span.0).min().expect("at least one thread");
+    let last = spans.iter().map(|span| span.1).max().expect("at least one thread");
     (spans.iter().map(|span| span.2).sum(), last - first)
 }
 

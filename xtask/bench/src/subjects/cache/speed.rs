@@ -40,10 +40,7 @@ pub(super) fn statistics() -> Vec<Case> {
             what: "read/* with everything on, and with all off that can be".into(),
             threads,
             measures: vec![RATE],
-            contenders: vec![
-                reader::<Trimtab<_, _>>(threads),
-                reader::<TrimtabOff<_, _>>(threads),
-            ],
+            contenders: vec![reader::<Trimtab<_, _>>(threads), reader::<TrimtabOff<_, _>>(threads)],
             rounds: Rounds::Timed,
         })
         .collect()
@@ -56,9 +53,7 @@ fn reader<S: Store<u64, u64>>(threads: usize) -> Contender {
         (0..READ_KEYS).for_each(|key| store.insert(key, key));
         store.settle();
         if let Some(lost) = (0..READ_KEYS).find(|key| store.get(key).is_none()) {
-            return Err(format!(
-                "has lost the key {lost} with its capacity half used"
-            ));
+            return Err(format!("has lost the key {lost} with its capacity half used"));
         }
         store.settle();
         let orders: Vec<Vec<u64>> = (0..threads as u64)
@@ -69,10 +64,8 @@ fn reader<S: Store<u64, u64>>(threads: usize) -> Contender {
             .collect();
         let rate = race::timed(threads, turn.time, |thread, block| {
             let from = block % 512 * BLOCK;
-            let sum = orders[thread][from..from + BLOCK]
-                .iter()
-                .filter_map(|key| store.get(key))
-                .fold(0, u64::wrapping_add);
+            let sum =
+                orders[thread][from..from + BLOCK].iter().filter_map(|key| store.get(key)).fold(0, u64::wrapping_add);
             black_box(sum);
         });
         Ok(vec![rate])
@@ -107,11 +100,7 @@ pub(super) fn mix(cell: &Mix) -> &[u64] {
 /// A store of the mix's capacity that has seen enough requests to be full and to know its hot keys.
 pub(super) fn warm<S: Store<u64, u64>>(order: &[u64], turn: &Turn) -> S {
     let store = S::with_capacity(MIXED_CAPACITY);
-    let seen = if turn.quick {
-        order.len() / 4
-    } else {
-        order.len() / 2
-    };
+    let seen = if turn.quick { order.len() / 4 } else { order.len() / 2 };
     for request in &order[..seen] {
         let key = request & !INSERT;
         if store.get(&key).is_none() {
@@ -182,19 +171,13 @@ pub(super) fn replay(options: &Options, notes: &mut Vec<String>) -> Vec<Case> {
                 .into(),
         );
     }
-    let label = if source.is_some() {
-        "oltp"
-    } else {
-        "syn-zipf+scan"
-    };
+    let label = if source.is_some() { "oltp" } else { "syn-zipf+scan" };
     let trace: Rc<OnceCell<Result<Trace, String>>> = Rc::default();
     THREADS
         .into_iter()
         .map(|threads| Case {
             name: format!("replay/{label}-{threads}t"),
-            what: format!(
-                "get, on a miss insert: {label} in its order, capacity 10 % of its distinct keys"
-            ),
+            what: format!("get, on a miss insert: {label} in its order, capacity 10 % of its distinct keys"),
             threads,
             measures: vec![RATE, Measure::higher("hit ratio", "%")],
             contenders: raced!(replayer(threads, source, &trace)),
@@ -210,10 +193,7 @@ fn replayer<S: Store<u64, u64>>(
 ) -> Contender {
     let (source, trace) = (source.map(Path::to_path_buf), Rc::clone(trace));
     Contender::new(S::NAME, S::ROLE, move |turn| {
-        let trace = trace
-            .get_or_init(|| load(source.as_deref()))
-            .as_ref()
-            .map_err(Clone::clone)?;
+        let trace = trace.get_or_init(|| load(source.as_deref())).as_ref().map_err(Clone::clone)?;
         let (keys, capacity) = (&trace.stream.keys, trace.capacity);
         let store = S::with_capacity(capacity);
         let request = |key: u64| {
@@ -228,39 +208,24 @@ fn replayer<S: Store<u64, u64>>(
         let (mut all_hits, mut all_time) = (0, std::time::Duration::ZERO);
         for pass in 0..passes {
             let (hits, time) = race::replay(threads, keys, request);
-            if pass == 0
-                && threads == 1
-                && S::ROLE != crate::frame::Role::Limit
-                && hits > trace.optimum
-            {
-                return Err(format!(
-                    "{hits} hits where the optimum has {}",
-                    trace.optimum
-                ));
+            if pass == 0 && threads == 1 && S::ROLE != crate::frame::Role::Limit && hits > trace.optimum {
+                return Err(format!("{hits} hits where the optimum has {}", trace.optimum));
             }
             all_hits += hits;
             all_time += time;
         }
         store.check(capacity)?;
         let requests = (keys.len() * passes) as f64;
-        Ok(vec![
-            requests / all_time.as_secs_f64() / 1e6,
-            all_hits as f64 * 100.0 / requests,
-        ])
+        Ok(vec![requests / all_time.as_secs_f64() / 1e6, all_hits as f64 * 100.0 / requests])
     })
 }
 
 fn load(source: Option<&Path>) -> Result<Trace, String> {
     let stream = match source {
         Some(folder) => traces::read(folder, "arc-oltp", usize::MAX / 8)?,
-        None => families::make("syn-zipf+scan", families::REQUESTS)
-            .ok_or("the family syn-zipf+scan is gone")?,
+        None => families::make("syn-zipf+scan", families::REQUESTS).ok_or("the family syn-zipf+scan is gone")?,
     };
     let capacity = stream.capacity(0.1);
     let optimum = optimum::hits(&stream.keys, capacity);
-    Ok(Trace {
-        stream,
-        capacity,
-        optimum,
-    })
+    Ok(Trace { stream, capacity, optimum })
 }

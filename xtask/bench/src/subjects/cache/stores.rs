@@ -57,9 +57,7 @@ pub trait Store<K, V>: Send + Sync + Sized + 'static {
         if held <= limit && limit <= capacity + 2 * SHARDS {
             return Ok(());
         }
-        Err(format!(
-            "holds {held} entries at a capacity of {capacity} and a stated limit of {limit}"
-        ))
+        Err(format!("holds {held} entries at a capacity of {capacity} and a stated limit of {limit}"))
     }
 }
 
@@ -80,11 +78,7 @@ macro_rules! ours {
 
             fn with_capacity(entries: usize) -> Self {
                 let $builder = trimtab_cache::Cache::builder().max_entries(entries as u64);
-                Self(
-                    $configured
-                        .build()
-                        .expect("a positive number of entries is all a cache needs"),
-                )
+                Self($configured.build().expect("a positive number of entries is all a cache needs"))
             }
             #[inline]
             fn get(&self, key: &K) -> Option<V> {
@@ -171,12 +165,7 @@ macro_rules! foyer {
                 // Eight by default; at least 64 entries a shard, so that small caches are not cut into crumbs.
                 let shards = (entries / 64).clamp(1, 8);
                 let config: EvictionConfig = $config.into();
-                Self(
-                    foyer_memory::Cache::builder(entries)
-                        .with_shards(shards)
-                        .with_eviction_config(config)
-                        .build(),
-                )
+                Self(foyer_memory::Cache::builder(entries).with_shards(shards).with_eviction_config(config).build())
             }
             #[inline]
             fn get(&self, key: &K) -> Option<V> {
@@ -204,9 +193,7 @@ impl<K: Key, V: Value> Store<K, V> for MutexLru<K, V> {
     const NAME: &'static str = "mutex lru";
 
     fn with_capacity(entries: usize) -> Self {
-        Self(Mutex::new(lru::LruCache::new(
-            NonZeroUsize::new(entries).unwrap_or(NonZeroUsize::MIN),
-        )))
+        Self(Mutex::new(lru::LruCache::new(NonZeroUsize::new(entries).unwrap_or(NonZeroUsize::MIN))))
     }
     #[inline]
     fn get(&self, key: &K) -> Option<V> {
@@ -247,9 +234,7 @@ impl<K: Key, V: Value> Store<K, V> for BareMap<K, V> {
 
     fn with_capacity(_entries: usize) -> Self {
         let hasher = foldhash::fast::RandomState::default();
-        let shards = (0..SHARDS)
-            .map(|_| Shard(RwLock::new(HashMap::with_hasher(hasher.clone()))))
-            .collect();
+        let shards = (0..SHARDS).map(|_| Shard(RwLock::new(HashMap::with_hasher(hasher.clone())))).collect();
         Self { hasher, shards }
     }
     #[inline]
@@ -301,15 +286,9 @@ mod tests {
         for key in 0..20_000 {
             store.insert(key, key + 1);
         }
-        store
-            .check(1_000)
-            .unwrap_or_else(|message| panic!("{} {message}", S::NAME));
+        store.check(1_000).unwrap_or_else(|message| panic!("{} {message}", S::NAME));
         for key in 0..20_000 {
-            assert!(
-                store.get(&key).is_none_or(|value| value == key + 1),
-                "{} gives wrong values",
-                S::NAME
-            );
+            assert!(store.get(&key).is_none_or(|value| value == key + 1), "{} gives wrong values", S::NAME);
         }
     }
 
@@ -328,9 +307,6 @@ mod tests {
     fn overfull_store_is_told_with_both_numbers() {
         let store = MutexLru::<u64, u64>::with_capacity(10);
         (0..10).for_each(|key| store.insert(key, key));
-        assert_eq!(
-            Store::check(&store, 9).unwrap_err(),
-            "holds 10 entries at a capacity of 9 and a stated limit of 9"
-        );
+        assert_eq!(Store::check(&store, 9).unwrap_err(), "holds 10 entries at a capacity of 9 and a stated limit of 9");
     }
 }

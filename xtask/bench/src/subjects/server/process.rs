@@ -25,10 +25,8 @@ impl Running {
     /// Starts the program `trimtab` with its defaults, apart from the port.
     pub(super) fn trimtab(program: &Path) -> Result<Self, String> {
         let port = free_port()?;
-        let home =
-            std::env::temp_dir().join(format!("trimtab-bench-server-{}", std::process::id()));
-        std::fs::create_dir_all(&home)
-            .map_err(|error| format!("cannot make {}: {error}", home.display()))?;
+        let home = std::env::temp_dir().join(format!("trimtab-bench-server-{}", std::process::id()));
+        std::fs::create_dir_all(&home).map_err(|error| format!("cannot make {}: {error}", home.display()))?;
         let mut command = Command::new(program);
         without_settings(&mut command);
         let child = command
@@ -39,11 +37,7 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
-        let mut running = Self {
-            child,
-            port,
-            home: Some(home),
-        };
+        let mut running = Self { child, port, home: Some(home) };
         running.wait_until_live()?;
         running.drain();
         Ok(running)
@@ -51,39 +45,22 @@ impl Running {
 
     /// Starts this program as the bare handler.
     pub(super) fn bare(content_type: &str, body: &[u8]) -> Result<Self, String> {
-        let program = std::env::current_exe()
-            .map_err(|error| format!("cannot find this program: {error}"))?;
+        let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
         let mut child = Command::new(program)
             .args(["__child", "axum", content_type])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| format!("cannot start the bare handler: {error}"))?;
-        let fail =
-            |error: &dyn std::fmt::Display| format!("the bare handler does not start: {error}");
+        let fail = |error: &dyn std::fmt::Display| format!("the bare handler does not start: {error}");
         // Dropping the pipe tells it that the body is complete.
-        child
-            .stdin
-            .take()
-            .ok_or_else(|| fail(&"no pipe"))?
-            .write_all(body)
-            .map_err(|error| fail(&error))?;
+        child.stdin.take().ok_or_else(|| fail(&"no pipe"))?.write_all(body).map_err(|error| fail(&error))?;
         let mut line = String::new();
         let out = child.stdout.take().ok_or_else(|| fail(&"no pipe"))?;
-        BufReader::new(out)
-            .read_line(&mut line)
-            .map_err(|error| fail(&error))?;
-        let mut running = Self {
-            child,
-            port: 0,
-            home: None,
-        };
-        let answer: serde_json::Value =
-            serde_json::from_str(&line).map_err(|error| fail(&error))?;
-        running.port = answer["port"]
-            .as_u64()
-            .and_then(|port| port.try_into().ok())
-            .ok_or_else(|| fail(&"no port"))?;
+        BufReader::new(out).read_line(&mut line).map_err(|error| fail(&error))?;
+        let mut running = Self { child, port: 0, home: None };
+        let answer: serde_json::Value = serde_json::from_str(&line).map_err(|error| fail(&error))?;
+        running.port = answer["port"].as_u64().and_then(|port| port.try_into().ok()).ok_or_else(|| fail(&"no port"))?;
         Ok(running)
     }
 
@@ -102,16 +79,10 @@ impl Running {
                 if let Some(mut pipe) = self.child.stderr.take() {
                     let _ = pipe.read_to_string(&mut said);
                 }
-                return Err(format!(
-                    "the server ended with {status} before it listened: {}",
-                    said.trim()
-                ));
+                return Err(format!("the server ended with {status} before it listened: {}", said.trim()));
             }
             if start.elapsed() > START_MAX {
-                return Err(format!(
-                    "the server does not listen on port {} after {START_MAX:?}",
-                    self.port
-                ));
+                return Err(format!("the server does not listen on port {} after {START_MAX:?}", self.port));
             }
             thread::sleep(Duration::from_millis(20));
         }
@@ -137,34 +108,21 @@ impl Drop for Running {
 
 /// A port that nobody listens on right now.
 fn free_port() -> Result<u16, String> {
-    let listener = TcpListener::bind("127.0.0.1:0")
-        .map_err(|error| format!("no free port on loopback: {error}"))?;
-    listener
-        .local_addr()
-        .map(|address| address.port())
-        .map_err(|error| format!("no free port on loopback: {error}"))
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| format!("no free port on loopback: {error}"))?;
+    listener.local_addr().map(|address| address.port()).map_err(|error| format!("no free port on loopback: {error}"))
 }
 
 /// Builds the program as users get it and returns its path.
 pub(super) fn build_server() -> Result<PathBuf, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "trimtab-server",
-            "--message-format",
-            "json-render-diagnostics",
-        ])
+        .args(["build", "--release", "--package", "trimtab-server", "--message-format", "json-render-diagnostics"])
         .current_dir(Options::workspace())
         .stderr(Stdio::inherit())
         .output()
         .map_err(|error| format!("cannot run cargo: {error}"))?;
     if !output.status.success() {
-        return Err(
-            "cargo build --release -p trimtab-server failed; its messages stand above".into(),
-        );
+        return Err("cargo build --release -p trimtab-server failed; its messages stand above".into());
     }
     executable(&String::from_utf8_lossy(&output.stdout))
         .ok_or_else(|| "cargo named no executable `trimtab` in the package trimtab-server".into())
@@ -175,9 +133,7 @@ fn executable(messages: &str) -> Option<PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| {
-            message["reason"] == "compiler-artifact" && message["target"]["name"] == "trimtab"
-        })
+        .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == "trimtab")
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
 }
 
@@ -194,10 +150,7 @@ mod tests {
             "\n",
             r#"{"reason":"compiler-artifact","target":{"name":"trimtab"},"executable":"/t/release/trimtab"}"#,
         );
-        assert_eq!(
-            executable(messages),
-            Some(PathBuf::from("/t/release/trimtab"))
-        );
+        assert_eq!(executable(messages), Some(PathBuf::from("/t/release/trimtab")));
         assert_eq!(executable(""), None);
     }
 
@@ -207,13 +160,9 @@ mod tests {
         std::fs::create_dir_all(&home).unwrap();
         let script = home.join("fake");
         std::fs::write(&script, "#!/bin/sh\necho 'port in use' >&2\nexit 2\n").unwrap();
-        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .unwrap();
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let error = Running::trimtab(&script).unwrap_err();
-        assert!(
-            error.contains("port in use") && error.contains("exit status: 2"),
-            "{error}"
-        );
+        assert!(error.contains("port in use") && error.contains("exit status: 2"), "{error}");
         std::fs::remove_dir_all(home).unwrap();
     }
 }

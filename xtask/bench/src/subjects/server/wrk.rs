@@ -15,10 +15,7 @@ pub(super) fn find_or_install() -> Result<(), String> {
     if present() {
         return Ok(());
     }
-    let root = Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|output| output.stdout == b"0\n");
+    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
     let mut command = if root {
         Command::new("apt-get")
     } else {
@@ -31,19 +28,11 @@ pub(super) fn find_or_install() -> Result<(), String> {
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::null())
         .output();
-    if installed
-        .as_ref()
-        .is_ok_and(|output| output.status.success())
-        && present()
-    {
+    if installed.as_ref().is_ok_and(|output| output.status.success()) && present() {
         return Ok(());
     }
     let reason = match installed {
-        Ok(output) => String::from_utf8_lossy(&output.stderr)
-            .lines()
-            .last()
-            .unwrap_or("no reason given")
-            .to_owned(),
+        Ok(output) => String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or("no reason given").to_owned(),
         Err(error) => error.to_string(),
     };
     Err(format!(
@@ -53,12 +42,7 @@ pub(super) fn find_or_install() -> Result<(), String> {
 
 fn present() -> bool {
     // It prints its version and ends with 1.
-    Command::new("wrk")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok()
+    Command::new("wrk").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
 /// Puts 64 connections on `url` for `seconds`.
@@ -70,38 +54,24 @@ pub(super) fn run(url: &str, seconds: u32) -> Result<Load, String> {
         .map_err(|error| format!("cannot run wrk: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
-        return Err(format!(
-            "wrk failed on {url}: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        ));
+        return Err(format!("wrk failed on {url}: {}", String::from_utf8_lossy(&output.stderr).trim()));
     }
     read(&text)
 }
 
 /// Reads the report. Answers other than 2xx and broken connections fail it: a fast error page is no result.
 fn read(text: &str) -> Result<Load, String> {
-    if let Some(line) = text
-        .lines()
-        .find(|line| line.contains("Non-2xx") || line.contains("Socket errors"))
-    {
+    if let Some(line) = text.lines().find(|line| line.contains("Non-2xx") || line.contains("Socket errors")) {
         return Err(format!("wrk saw failures: {}", line.trim()));
     }
-    let after = |label: &str| {
-        text.lines()
-            .find_map(|line| line.trim().strip_prefix(label))
-            .map(str::trim)
-    };
+    let after = |label: &str| text.lines().find_map(|line| line.trim().strip_prefix(label)).map(str::trim);
     let missing = |what: &str| format!("wrk's report has no {what}: {text}");
     Ok(Load {
         requests: after("Requests/sec:")
             .and_then(|number| number.parse().ok())
             .ok_or_else(|| missing("Requests/sec"))?,
-        p50_ms: after("50%")
-            .and_then(milliseconds)
-            .ok_or_else(|| missing("50%"))?,
-        p99_ms: after("99%")
-            .and_then(milliseconds)
-            .ok_or_else(|| missing("99%"))?,
+        p50_ms: after("50%").and_then(milliseconds).ok_or_else(|| missing("50%"))?,
+        p99_ms: after("99%").and_then(milliseconds).ok_or_else(|| missing("99%"))?,
     })
 }
 
@@ -132,17 +102,8 @@ mod tests {
 
     #[test]
     fn errors_are_no_result() {
-        assert!(
-            read(&format!("{REPORT}  Non-2xx or 3xx responses: 17\n"))
-                .unwrap_err()
-                .contains("17")
-        );
-        assert!(
-            read(&format!(
-                "{REPORT}  Socket errors: connect 0, read 3, write 0, timeout 0\n"
-            ))
-            .is_err()
-        );
+        assert!(read(&format!("{REPORT}  Non-2xx or 3xx responses: 17\n")).unwrap_err().contains("17"));
+        assert!(read(&format!("{REPORT}  Socket errors: connect 0, read 3, write 0, timeout 0\n")).is_err());
         assert!(read("nothing").unwrap_err().contains("Requests/sec"));
     }
 
