@@ -27,6 +27,8 @@ pub(crate) struct FieldError {
 pub(crate) struct Fields<'a> {
     members: Vec<(Cow<'a, str>, &'a RawValue)>,
     known: Vec<&'static str>,
+    /// Given, and reported as not to be given here.
+    fixed: Vec<&'static str>,
     errors: Vec<FieldError>,
 }
 
@@ -81,7 +83,7 @@ impl<'a> Fields<'a> {
     /// [`ProblemKind::MalformedJson`] with line and column.
     pub(crate) fn parse(body: &'a [u8]) -> Result<Self, Problem> {
         match serde_json::from_slice::<Members<'a>>(body) {
-            Ok(Members(members)) => Ok(Self { members, known: Vec::new(), errors: Vec::new() }),
+            Ok(Members(members)) => Ok(Self { members, known: Vec::new(), fixed: Vec::new(), errors: Vec::new() }),
             Err(error) => {
                 let what =
                     if body.trim_ascii().is_empty() { "the body is empty".to_owned() } else { error.to_string() };
@@ -118,6 +120,26 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// What a value is after a change: as it is `now` when the field is absent, none when it is `null`.
+    pub(crate) fn change<T>(
+        &mut self,
+        field: &'static str,
+        now: Option<T>,
+        read: impl FnOnce(&'a str) -> Result<T, String>,
+    ) -> Option<T> {
+        let given = self.members.iter().any(|(name, _)| name == field);
+        let value = self.optional(field, read);
+        if given { value } else { now }
+    }
+
+    /// A field that exists elsewhere and cannot be given here; `why` says what to do instead.
+    pub(crate) fn fixed(&mut self, field: &'static str, why: &str) {
+        if self.members.iter().any(|(name, _)| name == field) {
+            self.error(field, why);
+            self.fixed.push(field);
+        }
+    }
+
     /// A field that must be there; `null` counts as a value.
     pub(crate) fn required<T>(
         &mut self,
@@ -150,17 +172,26 @@ impl<'a> Fields<'a> {
     pub(crate) fn finish(mut self) -> Result<(), Problem> {
         /// A body of a hundred thousand unknown names is answered with its first few.
         const SHOWN: usize = 32;
-        let unknown = self.members.iter().filter(|(name, _)| !self.known.iter().any(|known| known == name));
+        let handled = |name: &str| self.known.iter().chain(&self.fixed).any(|known| *known == name);
+        let unknown = self.members.iter().filter(|(name, _)| !handled(name));
         let unknown: Vec<_> = unknown.take(SHOWN).map(|(name, _)| self.unknown(name)).collect();
         self.errors.extend(unknown);
         if self.errors.is_empty() {
             return Ok(());
         }
-        let listed: Vec<_> = self.errors.iter().map(|error| format!("`{}` {}", error.field, error.detail)).collect();
-        let errors = serde_json::to_value(&self.errors).unwrap_or_default();
-        Err(Problem::new(ProblemKind::InvalidFields, listed.join("; "))
-            .with("errors", errors)
-            .with("known", self.known))
+        Err(refused(&self.errors).with("known", self.known))
+    }
+
+    /// As [`finish`](Self::finish), and then does what was asked for, which may itself find fault with a field.
+    ///
+    /// # Errors
+    /// [`ProblemKind::InvalidFields`]; `act` runs only when nothing else was wrong.
+    pub(crate) fn finish_with<T>(self, act: impl FnOnce() -> Result<T, (&'static str, String)>) -> Result<T, Problem> {
+        self.finish()?;
+        act().map_err(|(field, detail)| {
+            let error = FieldError { field: field.to_owned(), detail, suggestion: None };
+            refused(&[error])
+        })
     }
 
     fn unknown(&self, name: &str) -> FieldError {
@@ -171,6 +202,12 @@ impl<'a> Fields<'a> {
         };
         FieldError { field: shorten(name), detail: advice, suggestion }
     }
+}
+
+fn refused(errors: &[FieldError]) -> Problem {
+    let listed: Vec<_> = errors.iter().map(|error| format!("`{}` {}", error.field, error.detail)).collect();
+    let errors = serde_json::to_value(errors).unwrap_or_default();
+    Problem::new(ProblemKind::InvalidFields, listed.join("; ")).with("errors", errors)
 }
 
 /// The candidate that a misspelt name most likely means.

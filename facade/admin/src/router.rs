@@ -34,6 +34,8 @@ pub(crate) struct App {
     /// Whether an optimisation runs.
     pub(crate) optimizing: Arc<AtomicBool>,
     pub(crate) reclaimer: Arc<Reclaimer>,
+    /// Held while limits of a cache are changed: a change that is put back must not take another's with it.
+    pub(crate) changing: parking_lot::Mutex<()>,
 }
 
 impl App {
@@ -98,6 +100,7 @@ fn build(console: Console, settings: AdminSettings, listener: Listener) -> (Rout
         events: Events::new(settings.events_max, settings.events_interval.get(), settings.history),
         optimizing: Arc::default(),
         reclaimer: Arc::new(Reclaimer::new(console.monitor().settings().reclaim_gap.get())),
+        changing: parking_lot::Mutex::default(),
         console,
         settings,
     });

@@ -28,6 +28,21 @@ pub(crate) struct CreateBody {
     enable_metrics: Option<bool>,
 }
 
+/// Limits to be changed. A field that is left out stays; `null` lifts the limit. Unknown fields are refused.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"max_size": 2000, "memory_limit_mb": 64, "ttl_seconds": null}))]
+pub(crate) struct LimitsBody {
+    /// Most entries.
+    #[schema(minimum = 1)]
+    max_size: Option<u64>,
+    /// Most memory of all entries, overhead included, in MiB.
+    #[schema(exclusive_minimum = 0)]
+    memory_limit_mb: Option<f64>,
+    /// Time to live of entries that bring none, for those stored from now on.
+    #[schema(exclusive_minimum = 0)]
+    ttl_seconds: Option<f64>,
+}
+
 /// An entry to be stored.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"key": "user:123", "value": {"name": "John", "email": "john@example.com"}, "ttl_seconds": 1800}))]

@@ -26,13 +26,13 @@ use crate::router::{Answer, App, Routes};
 use crate::schema::{CreateBody, ProblemBody};
 
 /// Largest `memory_limit_mb`: 16 TiB.
-const MEMORY_MAX_MIB: f64 = 16_777_216.0;
+pub(super) const MEMORY_MAX_MIB: f64 = 16_777_216.0;
 
 pub(crate) fn routes() -> Routes {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(create))
-        .routes(routes!(describe, remove))
+        .routes(routes!(describe, remove, super::limits::change))
         .routes(routes!(metrics))
 }
 
@@ -68,7 +68,7 @@ impl From<&CacheSettings> for SettingsBody {
 
 /// One cache: its settings and where to go on.
 #[derive(Debug, Serialize, ToSchema)]
-struct CacheBody {
+pub(crate) struct CacheBody {
     /// The name.
     name: String,
     /// `bytes` for values that HTTP can read and write, `typed` for Rust values.
@@ -86,7 +86,7 @@ struct CacheBody {
 }
 
 impl CacheBody {
-    fn new(cache: &dyn AnyCache) -> Self {
+    pub(super) fn new(cache: &dyn AnyCache) -> Self {
         let base = format!("/api/memory/cache/{}", cache.name());
         Self {
             name: cache.name().to_owned(),

@@ -7,6 +7,7 @@ mod entries;
 mod entry;
 mod events;
 mod health;
+mod limits;
 mod page;
 mod system;
 
@@ -145,6 +146,18 @@ fn refused(error: &CachesError) -> Problem {
         _ => ProblemKind::InvalidFields,
     };
     Problem::new(kind, error)
+}
+
+/// Runs what may take long on a thread that answers no requests; it goes on when the client leaves.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Lost only when the runtime is shutting down, and then so is the answer.
+            Err(_) => std::future::pending().await,
+        },
+    }
 }
 
 /// An optional number of seconds.

@@ -133,6 +133,10 @@ pub(crate) async fn post(app: &Router, path: &str, body: impl Into<Body>) -> Ans
     with_json(app, Method::POST, path, body).await
 }
 
+pub(crate) async fn patch(app: &Router, path: &str, body: impl Into<Body>) -> Answer {
+    with_json(app, Method::PATCH, path, body).await
+}
+
 pub(crate) async fn put(app: &Router, path: &str, body: impl Into<Body>) -> Answer {
     with_json(app, Method::PUT, path, body).await
 }
