@@ -165,6 +165,11 @@ impl<'a> Fields<'a> {
         self.errors.push(FieldError { field: field.to_owned(), detail: detail.into(), suggestion: None });
     }
 
+    /// Whether everything asked for so far was in order.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.errors.is_empty()
+    }
+
     /// Whether everything asked for so far was in order and nothing else was there.
     ///
     /// # Errors

@@ -63,36 +63,28 @@ pub(super) async fn change(State(app): State<Arc<App>>, Name(name): Name, reques
     changed.await.map(Json).map_err(|problem| problem.at(&parts.uri))
 }
 
-/// What a body asks for; the outer `None` keeps what is.
-struct Wishes {
-    max_entries: Option<Option<u64>>,
-    max_bytes: Option<Option<ByteSize>>,
-    ttl: Option<Option<std::time::Duration>>,
-}
-
-fn wishes(fields: &mut Fields<'_>) -> Wishes {
-    let max_entries = fields.nullable("max_size", |text| count(text, u64::from(u32::MAX) - 1));
-    let max_bytes = fields
-        .nullable("memory_limit_mb", |text| Ok(ByteSize::b((positive(text, "MiB", MEMORY_MAX_MIB)? * MIB) as u64)));
-    let ttl = fields.nullable("ttl_seconds", ttl);
+/// What the settings are after the change.
+fn wished(fields: &mut Fields<'_>, before: &CacheSettings) -> CacheSettings {
+    let mut after = before.clone();
+    after.max_entries = fields.change("max_size", before.max_entries, |text| count(text, u64::from(u32::MAX) - 1));
+    after.max_bytes = fields.change("memory_limit_mb", before.max_bytes, |text| {
+        Ok(ByteSize::b((positive(text, "MiB", MEMORY_MAX_MIB)? * MIB) as u64))
+    });
+    after.ttl = fields.change("ttl_seconds", before.ttl, |text| ttl(text).map(Into::into));
     for field in ["policy", "enable_compression", "enable_metrics"] {
         fields.fixed(field, "is fixed when a cache is created; leave it out, or create a cache beside this one");
     }
-    Wishes { max_entries, max_bytes, ttl }
+    after
 }
 
 fn apply(cache: &dyn AnyCache, body: &[u8]) -> Result<Changed, Problem> {
     let mut fields = Fields::parse(body)?;
-    let wishes = wishes(&mut fields);
     let before = cache.settings();
-    let mut after = before.clone();
-    after.max_entries = wishes.max_entries.unwrap_or(before.max_entries);
-    after.max_bytes = wishes.max_bytes.unwrap_or(before.max_bytes);
-    after.ttl = wishes.ttl.map_or(before.ttl, |ttl| ttl.map(Into::into));
-    if after.max_entries.is_none() && after.max_bytes.is_none() {
-        let field = if wishes.max_bytes.is_some() { "memory_limit_mb" } else { "max_size" };
+    let after = wished(&mut fields, &before);
+    if fields.is_sound() && after.max_entries.is_none() && after.max_bytes.is_none() {
+        let last = if before.max_bytes.is_some() { Step::Bytes } else { Step::Entries };
         fields.error(
-            field,
+            last.field(),
             "is the last limit of this cache, which cannot be without one; set max_size or memory_limit_mb with it",
         );
     }
