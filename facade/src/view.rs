@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use trimtab_admin::{Console, SettingLayer, SettingLeaf, SettingsView};
+use trimtab_admin::{Console, SettingChange, SettingLayer, SettingLeaf, SettingsView};
 use trimtab_cache::Caches;
-use trimtab_config::{Live, Profile};
+use trimtab_config::{Changes, Invalid, Live, Problem, Profile};
 use trimtab_monitor::Monitor;
 
 use crate::settings::TrimtabSettings;
@@ -51,4 +51,29 @@ impl SettingsView for View {
     fn schema(&self) -> Value {
         trimtab_config::schema::<TrimtabSettings>()
     }
+
+    fn patch(&self, patch: Value) -> Result<Vec<SettingChange>, Vec<Problem>> {
+        shown(self.live.patch(patch))
+    }
+
+    fn reset(&self, path: &str) -> Result<Vec<SettingChange>, Vec<Problem>> {
+        shown(self.live.reset(path))
+    }
+
+    fn patches(&self) -> Value {
+        self.live.patches()
+    }
+}
+
+/// A change in the console's words; values and problems come masked.
+fn shown(result: Result<Changes, Invalid>) -> Result<Vec<SettingChange>, Vec<Problem>> {
+    let changes = result.map_err(|invalid| invalid.problems().to_vec())?;
+    let change = |leaf: &trimtab_config::LeafChange| SettingChange {
+        path: leaf.path.clone(),
+        old: leaf.old.clone(),
+        new: leaf.new.clone(),
+        origin: leaf.origin.clone(),
+        restart: leaf.restart,
+    };
+    Ok(changes.iter().map(change).collect())
 }

@@ -36,9 +36,25 @@ pub struct SettingLayer {
     pub wins: bool,
 }
 
-/// Read access to the settings of the running system, lowest layer first where layers are listed.
+/// One setting that a change at run time has changed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SettingChange {
+    /// Path in the tree of settings.
+    pub path: String,
+    /// The value before; a secret is masked. `None` when there was none.
+    pub old: Option<Value>,
+    /// The value now; a secret is masked. `None` when it is gone.
+    pub new: Option<Value>,
+    /// Where the value comes from now.
+    pub origin: Origin,
+    /// Whether it takes effect only after a restart.
+    pub restart: bool,
+}
+
+/// The settings of the running system, lowest layer first where layers are listed.
 ///
-/// Secrets must be masked by the implementation: what it answers is shown to whoever may read.
+/// Secrets must be masked by the implementation: what it answers is shown to whoever may read. Settings that never
+/// change while the program runs need only the first five methods; changes are then refused in words.
 pub trait SettingsView: Send + Sync {
     /// The profile in effect.
     fn profile(&self) -> Profile;
@@ -50,7 +66,38 @@ pub trait SettingsView: Send + Sync {
     fn explain(&self, path: &str) -> Option<Vec<SettingLayer>>;
     /// The JSON schema of the settings.
     fn schema(&self) -> Value;
+
+    /// Lays a partial tree over all other sources, whole or not at all; answers what changed, ordered by path.
+    ///
+    /// It is called where blocking is allowed, and may wait until the parts have followed.
+    ///
+    /// # Errors
+    ///
+    /// Every problem found, secrets masked; then nothing changed.
+    fn patch(&self, patch: Value) -> Result<Vec<SettingChange>, Vec<trimtab_config::Problem>> {
+        let _ = patch;
+        Err(vec![trimtab_config::Problem::new("", UNCHANGEABLE)])
+    }
+
+    /// Takes back what patches said about the setting or table at `path`; an empty path takes back all of them.
+    ///
+    /// It is called where blocking is allowed.
+    ///
+    /// # Errors
+    ///
+    /// When no patch has set it, or when the settings without it are refused; then nothing changed.
+    fn reset(&self, path: &str) -> Result<Vec<SettingChange>, Vec<trimtab_config::Problem>> {
+        Err(vec![trimtab_config::Problem::new(path, UNCHANGEABLE)])
+    }
+
+    /// All patches so far as one tree, secrets masked.
+    fn patches(&self) -> Value {
+        Value::Object(serde_json::Map::new())
+    }
 }
+
+const UNCHANGEABLE: &str =
+    "this program's settings do not change while it runs; change them at their source and restart it";
 
 /// The handles behind one router.
 #[derive(Clone)]

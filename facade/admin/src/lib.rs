@@ -27,7 +27,7 @@ pub mod metrics;
 mod router;
 mod routes;
 
-pub use console::{Console, SettingLayer, SettingLeaf, SettingsView};
+pub use console::{Console, SettingChange, SettingLayer, SettingLeaf, SettingsView};
 pub use problem::{Problem, ProblemKind};
 pub use router::{openapi, router, standalone};
 pub use settings::AdminSettings;

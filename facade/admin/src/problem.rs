@@ -99,6 +99,8 @@ kinds! {
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON";
     /// Fields are missing, unknown or out of range; `errors` lists them all.
     InvalidFields = UNPROCESSABLE_ENTITY, "invalid-fields", "Some fields are not usable";
+    /// The settings would be wrong; `problems` lists why.
+    InvalidSettings = UNPROCESSABLE_ENTITY, "invalid-settings", "The settings cannot be changed like this";
     /// Too many failed tokens from this peer.
     TooManyAttempts = TOO_MANY_REQUESTS, "too-many-attempts", "Too many failed attempts";
     /// The limit on event streams is reached.
@@ -240,13 +242,17 @@ pub(crate) fn method_not_allowed(method: &Method, uri: &Uri) -> Problem {
 
 /// Client text for a message: at most 80 characters, control characters escaped.
 pub(crate) fn shorten(text: &str) -> String {
-    const MAX: usize = 80;
-    let mut out = String::with_capacity(text.len().min(MAX));
-    for c in text.chars().take(MAX) {
+    shorten_to(text, 80)
+}
+
+/// As [`shorten`], with another number of characters.
+pub(crate) fn shorten_to(text: &str, max: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(max));
+    for c in text.chars().take(max) {
         // Only what a terminal would act on; JSON escapes the rest where it has to.
         if c.is_control() { out.extend(c.escape_debug()) } else { out.push(c) }
     }
-    if text.chars().nth(MAX).is_some() {
+    if text.chars().nth(max).is_some() {
         out.push('…');
     }
     out

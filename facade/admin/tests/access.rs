@@ -48,7 +48,7 @@ async fn with_a_token_every_write_needs_it_and_reads_do_not() {
             writes += 1;
         }
     }
-    assert_eq!(writes, 7);
+    assert_eq!(writes, 9);
     for wrong in ["Bearer wrong-wrong-wrong-wrong", "Basic abc", "Bearer", "Bearer ", &format!("Bearer {TOKEN}x")] {
         assert_eq!(create(&app, &[("authorization", wrong)], None).await.problem(), "unauthorized", "{wrong}");
     }
@@ -78,7 +78,15 @@ async fn guessing_is_slowed_by_peer() {
 async fn protected_reads_need_the_token_but_health_and_the_page_do_not() {
     let settings = AdminSettings { protect_reads: true, ..with_token() };
     let app = trimtab_admin::standalone(console(), settings);
-    for path in ["/api/config", "/metrics", "/events", "/api/memory/caches", "/api/memory/cache/a/entry/k", "/info"] {
+    for path in [
+        "/api/config",
+        "/api/config/patches",
+        "/metrics",
+        "/events",
+        "/api/memory/caches",
+        "/api/memory/cache/a/entry/k",
+        "/info",
+    ] {
         assert_eq!(common::get(&app, path).await.problem(), "unauthorized", "{path}");
     }
     for path in ["/", "/dashboard/app.js", "/health/live", "/health/memory", "/openapi.json"] {

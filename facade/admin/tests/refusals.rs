@@ -204,6 +204,8 @@ fn path() -> impl Strategy<Value = String> {
         "/api/memory/cache/a/entry/k",
         "/api/memory/cache/a/entries",
         "/api/memory/cache/a",
+        "/api/config",
+        "/api/config/patch",
     ])
     .prop_map(str::to_owned);
     let built = prop::collection::vec(part, 0..7).prop_map(|parts| format!("/{}", parts.join("/")));

@@ -20,7 +20,9 @@ use crate::schema::ProblemBody;
 
 pub(crate) fn routes() -> Routes {
     OpenApiRouter::new()
-        .routes(routes!(effective))
+        .routes(routes!(effective, super::patches::patch))
+        .routes(routes!(super::patches::reset))
+        .routes(routes!(super::patches::list))
         .routes(routes!(explain))
         .routes(routes!(schema))
         .routes(routes!(info))

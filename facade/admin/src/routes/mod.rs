@@ -9,6 +9,7 @@ mod events;
 mod health;
 mod limits;
 mod page;
+mod patches;
 mod system;
 
 use std::sync::Arc;
@@ -35,7 +36,7 @@ use crate::router::{App, Routes};
         (name = "entries", description = "Entries of caches whose values are JSON"),
         (name = "system", description = "Numbers, recommendations, optimisation"),
         (name = "health", description = "Health"),
-        (name = "config", description = "Effective settings and their origin"),
+        (name = "config", description = "Effective settings, their origin, and changes at run time"),
         (name = "page", description = "The dashboard, and documents about this API")
     )
 )]

@@ -6,27 +6,23 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tower::ServiceExt;
-use trimtab_admin::{AdminSettings, Console, SettingLayer, SettingLeaf, SettingsView};
+use trimtab_admin::{AdminSettings, Console, SettingChange, SettingLayer, SettingLeaf, SettingsView};
 use trimtab_cache::Caches;
-use trimtab_config::{Origin, Profile};
+use trimtab_config::{Origin, Problem, Profile};
 use trimtab_monitor::Monitor;
 
 /// Settings as the assembled system would show them.
-#[derive(Debug)]
-pub(crate) struct View;
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    /// Patched leaves, latest first.
+    patched: Mutex<Vec<(String, Value)>>,
+}
 
-impl SettingsView for View {
-    fn profile(&self) -> Profile {
-        Profile::Balanced
-    }
-
-    fn environment(&self) -> String {
-        "test".to_owned()
-    }
-
-    fn leaves(&self) -> Vec<SettingLeaf> {
+impl View {
+    fn originals() -> Vec<SettingLeaf> {
         let leaf = |path: &str, value: Value, origin: Origin| SettingLeaf { path: path.to_owned(), value, origin };
         let file = |line| Origin::File { path: Arc::new("trimtab.toml".into()), line, column: 1 };
         let balanced = || Origin::Profile(Profile::Balanced);
@@ -49,6 +45,40 @@ impl SettingsView for View {
             leaf("server.token", json!("********"), Origin::Variable { name: "TRIMTAB__SERVER__TOKEN".into() }),
         ]
     }
+}
+
+/// The leaves of a partial tree.
+fn flatten(prefix: &str, tree: &Value, out: &mut Vec<(String, Value)>) {
+    match tree {
+        Value::Object(members) => {
+            for (name, value) in members {
+                let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                flatten(&path, value, out);
+            }
+        }
+        leaf => out.push((prefix.to_owned(), leaf.clone())),
+    }
+}
+
+impl SettingsView for View {
+    fn profile(&self) -> Profile {
+        Profile::Balanced
+    }
+
+    fn environment(&self) -> String {
+        "test".to_owned()
+    }
+
+    fn leaves(&self) -> Vec<SettingLeaf> {
+        let mut leaves = Self::originals();
+        for (path, value) in self.patched.lock().iter() {
+            for leaf in leaves.iter_mut().filter(|leaf| leaf.path == *path) {
+                leaf.value = value.clone();
+                leaf.origin = Origin::Patch;
+            }
+        }
+        leaves
+    }
 
     fn explain(&self, path: &str) -> Option<Vec<SettingLayer>> {
         let leaf = self.leaves().into_iter().find(|leaf| leaf.path == path)?;
@@ -59,12 +89,62 @@ impl SettingsView for View {
     fn schema(&self) -> Value {
         json!({"type": "object"})
     }
+
+    fn patch(&self, patch: Value) -> Result<Vec<SettingChange>, Vec<Problem>> {
+        let (mut wished, mut problems, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+        flatten("", &patch, &mut wished);
+        let leaves = self.leaves();
+        for (path, value) in &wished {
+            let problem = match leaves.iter().find(|leaf| leaf.path == *path) {
+                None => Problem::new(path, "unknown setting").with_suggestion("monitor.interval"),
+                Some(_) if *value == json!("never") => Problem::new(path, "must be a duration").with_value(value),
+                Some(leaf) => {
+                    let (old, new) = (Some(leaf.value.clone()), Some(value.clone()));
+                    let restart = path.starts_with("log");
+                    changes.push(SettingChange { path: path.clone(), old, new, origin: Origin::Patch, restart });
+                    continue;
+                }
+            };
+            problems.push(problem.with_origin(Origin::Patch));
+        }
+        if problems.is_empty() {
+            let mut patched = self.patched.lock();
+            patched.retain(|(path, _)| !wished.iter().any(|(wish, _)| wish == path));
+            patched.extend(wished);
+            return Ok(changes);
+        }
+        Err(problems)
+    }
+
+    fn reset(&self, path: &str) -> Result<Vec<SettingChange>, Vec<Problem>> {
+        let before = self.leaves();
+        let mut patched = self.patched.lock();
+        let (taken, kept) = patched.drain(..).partition::<Vec<_>, _>(|(known, _)| path.is_empty() || known == path);
+        *patched = kept;
+        drop(patched);
+        if taken.is_empty() && !path.is_empty() {
+            return Err(vec![Problem::new(path, "no patch has set this").with_origin(Origin::Patch)]);
+        }
+        let pairs = before.into_iter().zip(self.leaves()).filter(|(old, new)| old.value != new.value);
+        let change = |(old, new): (SettingLeaf, SettingLeaf)| SettingChange {
+            path: new.path,
+            old: Some(old.value),
+            new: Some(new.value),
+            origin: new.origin,
+            restart: false,
+        };
+        Ok(pairs.map(change).collect())
+    }
+
+    fn patches(&self) -> Value {
+        self.patched.lock().iter().cloned().collect::<serde_json::Map<_, _>>().into()
+    }
 }
 
 /// A console over real parts.
 pub(crate) fn console() -> Console {
     let monitor = Monitor::builder().start().expect("a monitor");
-    Console::new(Caches::new(), monitor, Arc::new(View), "trimtab", "0.1.0")
+    Console::new(Caches::new(), monitor, Arc::new(View::default()), "trimtab", "0.1.0")
 }
 
 /// The API as on a loopback listener of its own, with default settings.
