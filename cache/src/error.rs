@@ -67,6 +67,16 @@ pub enum BuildError {
         /// The highest number allowed.
         limit: usize,
     },
+    /// The shortest life is longer than the longest.
+    #[error("cache \"{name}\": adaptive_ttl is {min:?} to {max:?}; the first must not exceed the second")]
+    AdaptiveTtl {
+        /// Name of the cache.
+        name: String,
+        /// The shortest life asked for.
+        min: std::time::Duration,
+        /// The longest life asked for.
+        max: std::time::Duration,
+    },
     /// The name cannot be used as a metric label and in paths.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -103,6 +113,22 @@ pub enum RejectedReason {
     /// A time to live of zero: the value would be expired before it could be read.
     #[error("its time to live is zero, so it would never be returned; give a longer one")]
     ZeroTtl,
+    /// More tags than one entry may have.
+    #[error("it has {count} tags, at most {limit} are allowed; tag by group, not by detail")]
+    TooManyTags {
+        /// How many there are.
+        count: usize,
+        /// The most allowed.
+        limit: usize,
+    },
+    /// A tag is too long.
+    #[error("one of its tags has {length} B, at most {limit} B are allowed; use a shorter name or a hash of it")]
+    TagTooLong {
+        /// Length of the tag, in bytes.
+        length: usize,
+        /// The longest allowed, in bytes.
+        limit: usize,
+    },
 }
 
 /// A value that was not stored, given back with the reason.

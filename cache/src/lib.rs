@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod builder;
+pub mod bulk;
 pub mod bytes;
 pub mod cache;
 pub mod caches;
@@ -28,11 +29,15 @@ pub mod config;
 mod entry;
 pub mod error;
 pub mod expiry;
+pub mod key_entry;
+mod listener;
 pub mod load;
 pub mod metrics;
 pub mod policy;
 pub mod stats;
 mod store;
+pub mod tags;
+mod terms;
 pub mod weigher;
 
 pub use builder::CacheBuilder;
@@ -42,6 +47,8 @@ pub use caches::{AnyCache, Caches};
 pub use config::{CacheSettings, Compression};
 pub use error::{BuildError, CachesError, LoadError, NameError, PutError, Rejected, RejectedReason, UnknownPolicy};
 pub use expiry::{Clock, ManualClock};
+pub use key_entry::{Computed, KeyEntry, Modify, Op};
+pub use load::Keep;
 pub use policy::PolicyKind;
 pub use stats::{CacheStats, Cause, Evictions};
 pub use weigher::Weigh;

@@ -12,6 +12,7 @@
 //! | `trimtab_cache_loads_total`, `…_load_failures_total`, `…_load_aborts_total` | counter | cache | loads |
 //! | `trimtab_cache_load_joins_total` | counter | cache | calls |
 //! | `trimtab_cache_load_seconds` | histogram | cache | seconds |
+//! | `trimtab_cache_listener_panics_total` | counter | cache | calls |
 //! | `trimtab_cache_entries`, `…_capacity_entries` | gauge | cache | entries |
 //! | `trimtab_cache_weight_bytes`, `…_capacity_bytes` | gauge | cache | bytes |
 //!
@@ -43,6 +44,8 @@ pub const LOAD_ABORTS: &str = "trimtab_cache_load_aborts_total";
 pub const LOAD_JOINS: &str = "trimtab_cache_load_joins_total";
 /// Time of a load.
 pub const LOAD_SECONDS: &str = "trimtab_cache_load_seconds";
+/// Calls of a listener that panicked.
+pub const LISTENER_PANICS: &str = "trimtab_cache_listener_panics_total";
 /// Entries held.
 pub const ENTRIES: &str = "trimtab_cache_entries";
 /// Limit on entries.
@@ -67,6 +70,7 @@ pub(crate) struct Handles {
     load_aborts: Counter,
     load_joins: Counter,
     load_seconds: Histogram,
+    listener_panics: Counter,
     entries: Gauge,
     weight: Gauge,
 }
@@ -88,6 +92,7 @@ impl Handles {
             load_aborts: counter!(LOAD_ABORTS, &labels()),
             load_joins: counter!(LOAD_JOINS, &labels()),
             load_seconds: histogram!(LOAD_SECONDS, &labels()),
+            listener_panics: counter!(LISTENER_PANICS, &labels()),
             entries: gauge!(ENTRIES, &labels()),
             weight: gauge!(WEIGHT, &labels()),
             cache,
@@ -107,6 +112,7 @@ impl Handles {
         self.load_failures.absolute(stats.load_failures);
         self.load_aborts.absolute(stats.load_aborts);
         self.load_joins.absolute(stats.load_joins);
+        self.listener_panics.absolute(stats.listener_panics);
         self.entries.set(stats.entries as f64);
         self.weight.set(stats.weight_bytes as f64);
         // Limits may be set and lifted at run time, so these two are looked up: publication is rare.
@@ -134,6 +140,7 @@ fn describe() {
     metrics::describe_counter!(LOAD_ABORTS, Unit::Count, "Loaders that were cancelled or panicked");
     metrics::describe_counter!(LOAD_JOINS, Unit::Count, "Calls that waited for another call's load");
     metrics::describe_histogram!(LOAD_SECONDS, Unit::Seconds, "Time of a load");
+    metrics::describe_counter!(LISTENER_PANICS, Unit::Count, "Calls of the listener that panicked");
     metrics::describe_gauge!(ENTRIES, Unit::Count, "Entries held");
     metrics::describe_gauge!(CAPACITY_ENTRIES, Unit::Count, "Limit on entries");
     metrics::describe_gauge!(WEIGHT, Unit::Bytes, "Bytes held, overhead included");

@@ -15,14 +15,18 @@ use std::thread::{self, Thread};
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 
+use crate::tags::Tags;
+
 /// How a load ended.
 pub(crate) enum Outcome<V> {
     /// With a value.
     Done(Arc<V>),
     /// With an error of a type that only its callers know.
     Failed(Arc<dyn Any + Send + Sync>),
-    /// Its leader was dropped or panicked.
+    /// Its leader was dropped or panicked, or only looked.
     Abandoned,
+    /// A bulk load ended without this key: who asked for it in bulk has the answer, others load it themselves.
+    Absent,
 }
 
 impl<V> Clone for Outcome<V> {
@@ -31,6 +35,7 @@ impl<V> Clone for Outcome<V> {
             Self::Done(value) => Self::Done(value.clone()),
             Self::Failed(error) => Self::Failed(error.clone()),
             Self::Abandoned => Self::Abandoned,
+            Self::Absent => Self::Absent,
         }
     }
 }
@@ -79,14 +84,23 @@ thread_local! {
 /// Runs a piece of a flight's loader: the closure of a thread, or one poll of a future. A load inside it that comes
 /// back to the same flight can then be told from one that waits for somebody else.
 pub(crate) fn leading<V, R>(flight: &Arc<Flight<V>>, run: impl FnOnce() -> R) -> R {
-    struct Leave;
+    leading_all(std::slice::from_ref(flight), run)
+}
+
+/// Like [`leading`], for a load that leads many flights.
+pub(crate) fn leading_all<V, R>(flights: &[Arc<Flight<V>>], run: impl FnOnce() -> R) -> R {
+    struct Leave(usize);
     impl Drop for Leave {
         fn drop(&mut self) {
-            LED_HERE.with_borrow_mut(Vec::pop);
+            LED_HERE.with_borrow_mut(|led| led.truncate(self.0));
         }
     }
-    LED_HERE.with_borrow_mut(|led| led.push(Arc::as_ptr(flight).addr()));
-    let _leave = Leave;
+    let before = LED_HERE.with_borrow_mut(|led| {
+        let before = led.len();
+        led.extend(flights.iter().map(|flight| Arc::as_ptr(flight).addr()));
+        before
+    });
+    let _leave = Leave(before);
     run()
 }
 
@@ -169,6 +183,8 @@ pub(crate) struct Running<K, V> {
     hash: u64,
     key: K,
     flight: Arc<Flight<V>>,
+    /// What the value will be tagged with.
+    tags: Tags,
 }
 
 impl<K, V> Default for Flights<K, V> {
@@ -187,9 +203,9 @@ impl<K, V> Flights<K, V> {
     }
 
     /// Starts a flight for a key that has none.
-    pub(crate) fn begin(&mut self, hash: u64, key: K) -> Arc<Flight<V>> {
+    pub(crate) fn begin(&mut self, hash: u64, key: K, tags: Tags) -> Arc<Flight<V>> {
         let flight = Arc::new(Flight(Mutex::new(Progress::Running(Wakers::default()))));
-        let running = Running { hash, key, flight: Arc::clone(&flight) };
+        let running = Running { hash, key, flight: Arc::clone(&flight), tags };
         self.0.insert_unique(hash, running, |running| running.hash);
         flight
     }
@@ -211,6 +227,14 @@ impl<K, V> Flights<K, V> {
         }
         let slot = self.0.find_entry(hash, |running| running.hash == hash && running.key.borrow() == key);
         slot.ok().map(|slot| slot.remove().0)
+    }
+
+    /// Detaches the flights whose values would get a tag.
+    pub(crate) fn detach_tagged(&mut self, tag: &str) -> Vec<Running<K, V>> {
+        let tagged = |running: &mut Running<K, V>| {
+            running.tags.as_ref().is_some_and(|tags| tags.iter().any(|other| &**other == tag))
+        };
+        self.0.extract_if(tagged).collect()
     }
 
     /// Detaches all flights.
