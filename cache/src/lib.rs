@@ -32,6 +32,7 @@ pub mod expiry;
 pub mod key_entry;
 mod listener;
 pub mod load;
+pub mod loading;
 pub mod metrics;
 pub mod policy;
 pub mod stats;
@@ -49,6 +50,7 @@ pub use error::{BuildError, CachesError, LoadError, NameError, PutError, Rejecte
 pub use expiry::{Clock, ManualClock};
 pub use key_entry::{Computed, KeyEntry, Modify, Op};
 pub use load::Keep;
+pub use loading::{Loaded, LoadingCache, LoadingStats};
 pub use policy::PolicyKind;
 pub use stats::{CacheStats, Cause, Evictions};
 pub use weigher::Weigh;

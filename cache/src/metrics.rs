@@ -12,6 +12,9 @@
 //! | `trimtab_cache_loads_total`, `…_load_failures_total`, `…_load_aborts_total` | counter | cache | loads |
 //! | `trimtab_cache_load_joins_total` | counter | cache | calls |
 //! | `trimtab_cache_load_seconds` | histogram | cache | seconds |
+//! | `trimtab_cache_refreshes_total`, `…_refresh_failures_total` | counter | cache | reloads of a [loading cache](crate::LoadingCache) |
+//! | `trimtab_cache_stale_total` | counter | cache, reason (`error`, `timeout`) | answers out of date |
+//! | `trimtab_cache_load_timeouts_total` | counter | cache | calls |
 //! | `trimtab_cache_listener_panics_total` | counter | cache | calls |
 //! | `trimtab_cache_entries`, `…_capacity_entries` | gauge | cache | entries |
 //! | `trimtab_cache_weight_bytes`, `…_capacity_bytes` | gauge | cache | bytes |
@@ -20,6 +23,7 @@
 
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
+use crate::loading::LoadingStats;
 use crate::stats::{CacheStats, Cause};
 
 /// Lookups that found a live entry.
@@ -54,6 +58,15 @@ pub const CAPACITY_ENTRIES: &str = "trimtab_cache_capacity_entries";
 pub const WEIGHT: &str = "trimtab_cache_weight_bytes";
 /// Limit on bytes.
 pub const CAPACITY_BYTES: &str = "trimtab_cache_capacity_bytes";
+
+/// Reloads of ageing values by a loading cache.
+pub const REFRESHES: &str = "trimtab_cache_refreshes_total";
+/// Such reloads that failed.
+pub const REFRESH_FAILURES: &str = "trimtab_cache_refresh_failures_total";
+/// Answers with a value out of date, by reason.
+pub const STALE: &str = "trimtab_cache_stale_total";
+/// Calls that ended without an answer after the hard time-out.
+pub const LOAD_TIMEOUTS: &str = "trimtab_cache_load_timeouts_total";
 
 /// The resolved handles of one cache.
 #[derive(Debug)]
@@ -128,6 +141,21 @@ impl Handles {
     }
 }
 
+/// Publishes what a loading cache counts beside the cache below. Looked up each time: publication is rare.
+pub(crate) fn publish_loading(cache: &str, stats: &LoadingStats) {
+    let counts = [
+        (REFRESHES, stats.refreshes),
+        (REFRESH_FAILURES, stats.refresh_failures),
+        (LOAD_TIMEOUTS, stats.timeouts),
+    ];
+    for (name, count) in counts {
+        counter!(name, "cache" => cache.to_string()).absolute(count);
+    }
+    for (reason, count) in [("error", stats.stale_on_error), ("timeout", stats.stale_on_timeout)] {
+        counter!(STALE, "cache" => cache.to_string(), "reason" => reason).absolute(count);
+    }
+}
+
 fn describe() {
     metrics::describe_counter!(HITS, Unit::Count, "Lookups that found a live entry");
     metrics::describe_counter!(MISSES, Unit::Count, "Lookups that found none");
@@ -141,6 +169,10 @@ fn describe() {
     metrics::describe_counter!(LOAD_JOINS, Unit::Count, "Calls that waited for another call's load");
     metrics::describe_histogram!(LOAD_SECONDS, Unit::Seconds, "Time of a load");
     metrics::describe_counter!(LISTENER_PANICS, Unit::Count, "Calls of the listener that panicked");
+    metrics::describe_counter!(REFRESHES, Unit::Count, "Reloads of ageing values");
+    metrics::describe_counter!(REFRESH_FAILURES, Unit::Count, "Reloads of ageing values that failed");
+    metrics::describe_counter!(STALE, Unit::Count, "Answers with a value out of date, by reason");
+    metrics::describe_counter!(LOAD_TIMEOUTS, Unit::Count, "Calls that ended without an answer after the hard time-out");
     metrics::describe_gauge!(ENTRIES, Unit::Count, "Entries held");
     metrics::describe_gauge!(CAPACITY_ENTRIES, Unit::Count, "Limit on entries");
     metrics::describe_gauge!(WEIGHT, Unit::Bytes, "Bytes held, overhead included");
