@@ -17,8 +17,8 @@ use crate::expiry::Clock;
 use crate::expiry::rule::Rule;
 use crate::listener::Listener;
 use crate::policy::PolicyKind;
-use crate::store::budget::UNLIMITED;
 use crate::stats::Cause;
+use crate::store::budget::UNLIMITED;
 use crate::store::{Lifetime, Plan, Store};
 use crate::weigher::{self, Weigher};
 
@@ -324,10 +324,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
     /// assert!(users.info(&2).unwrap().ttl_left.unwrap() <= Duration::from_secs(5));
     /// # Ok::<(), trimtab_cache::BuildError>(())
     /// ```
-    pub fn expire_after(
-        mut self,
-        lifetime: impl Fn(&K, &V) -> Option<Duration> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn expire_after(mut self, lifetime: impl Fn(&K, &V) -> Option<Duration> + Send + Sync + 'static) -> Self {
         self.extras.lifetime = Some(Arc::new(lifetime));
         self
     }

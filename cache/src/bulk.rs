@@ -143,7 +143,7 @@ where
         I: IntoIterator<Item = (K, V)>,
         E: Send + Sync + 'static,
     {
-        let (mut todo, repeated, mut answers) = self.sort_out(keys);
+        let (mut todo, repeated, mut answers) = sort_out(keys);
         let mut first = true;
         while !todo.is_empty() {
             let (mine, theirs) = self.take_turns(std::mem::take(&mut todo), first, &mut answers)?;
@@ -168,29 +168,10 @@ where
             }
         }
         for (place, original) in repeated {
-            answers[place] = answers[original].clone();
+            let answer = answers[original].clone();
+            answers[place] = answer;
         }
         Ok(answers)
-    }
-
-    /// The distinct keys with their places, the places that repeat an earlier one, and room for the answers.
-    #[expect(clippy::type_complexity, reason = "three parts of one answer, taken apart at once by the only caller")]
-    fn sort_out(
-        &self,
-        keys: impl IntoIterator<Item = K>,
-    ) -> (Vec<(K, usize)>, Vec<(usize, usize)>, Vec<Option<V>>) {
-        let mut places: HashMap<K, usize, DefaultHasher> = HashMap::default();
-        let (mut todo, mut repeated, mut count) = (Vec::new(), Vec::new(), 0);
-        for (place, key) in keys.into_iter().enumerate() {
-            count += 1;
-            if let Some(original) = places.get(&key) {
-                repeated.push((place, *original));
-            } else {
-                places.insert(key.clone(), place);
-                todo.push((key, place));
-            }
-        }
-        (todo, repeated, vec![None; count])
     }
 
     /// Answers the hits, and tells the keys to load from the keys to wait for.
@@ -216,6 +197,27 @@ where
         }
         Ok((mine, theirs))
     }
+}
+
+/// The distinct keys with their places, the places that repeat an earlier one, and room for the answers.
+#[expect(clippy::type_complexity, reason = "three parts of one answer, taken apart at once by the only caller")]
+fn sort_out<K, V>(keys: impl IntoIterator<Item = K>) -> (Vec<(K, usize)>, Vec<(usize, usize)>, Vec<Option<V>>)
+where
+    K: Hash + Eq + Clone,
+    V: Clone,
+{
+    let mut places: HashMap<K, usize, DefaultHasher> = HashMap::default();
+    let (mut todo, mut repeated, mut count) = (Vec::new(), Vec::new(), 0);
+    for (place, key) in keys.into_iter().enumerate() {
+        count += 1;
+        if let Some(original) = places.get(&key) {
+            repeated.push((place, *original));
+        } else {
+            places.insert(key.clone(), place);
+            todo.push((key, place));
+        }
+    }
+    (todo, repeated, vec![None; count])
 }
 
 /// Ends the flights of a bulk load.
@@ -245,7 +247,9 @@ where
                     answers[place] = Some(lead.complete(key, value));
                 }
             }
-            mine.into_values().for_each(|(_, lead)| lead.absent());
+            for (_, lead) in mine.into_values() {
+                lead.absent();
+            }
             Ok(())
         }
     }

@@ -175,6 +175,11 @@ impl Deadlines {
         }
     }
 
+    /// The end of an entry that no use can move.
+    pub(crate) fn limit(&self, token: u32, deadline: u64) -> u64 {
+        self.moving.get(token as usize).map_or(deadline, |(span, _)| span.limit())
+    }
+
     /// Notes an entry anew that was due by its note, but not by its deadline.
     pub(crate) fn renote(&mut self, token: u32, deadline: u64) {
         let span = self.moving[token as usize].0;

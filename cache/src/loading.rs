@@ -20,7 +20,7 @@
 //! get the ageing value at once. Either way there is one load per key at a time, and an insertion or
 //! invalidation during a load wins.
 //!
-//! Sources: refresh-ahead as in Caffeine's `refreshAfterWrite`; fail-safe, soft and hard time-outs as in FusionCache; stale answers
+//! Sources: refresh-ahead as in Caffeine's `refreshAfterWrite`; fail-safe, soft and hard time-outs as in .NET's `FusionCache`; stale answers
 //! as in RFC 5861 (`stale-while-revalidate`, `stale-if-error`).
 
 mod builder;
@@ -325,13 +325,11 @@ where
             }));
             return inner.answer(&loaded);
         }
-        match inner.lead(lead, key, Some(old)).await {
-            Ok(reloaded) => inner.answer(&reloaded),
-            Err(_) => {
-                inner.counters.refresh_failures.fetch_add(1, Ordering::Relaxed);
-                inner.answer(&loaded)
-            }
+        if let Ok(reloaded) = inner.lead(lead, key, Some(old)).await {
+            return inner.answer(&reloaded);
         }
+        inner.counters.refresh_failures.fetch_add(1, Ordering::Relaxed);
+        inner.answer(&loaded)
     }
 
     /// Loads a key or waits for who does. `old` is what to fall back on; `anew` loads even what is fresh.
@@ -346,7 +344,8 @@ where
         let hash = inner.cache.store.hash(&key);
         let mut joined = false;
         loop {
-            let (wait, started_here) = match inner.cache.claim(&*inner.cache.store, hash, &key, &Terms::default(), true) {
+            let (wait, started_here) = match inner.cache.claim(&*inner.cache.store, hash, &key, &Terms::default(), true)
+            {
                 Claim::Recursive => return inner.fall_back(old, inner.cache.recursive()),
                 Claim::Wait(wait) => {
                     if !std::mem::replace(&mut joined, true) {
@@ -375,7 +374,9 @@ where
                 },
             };
             match before(wait, alarm.as_mut()).await {
-                None if old.is_some() => return inner.stale(&old.expect("was just seen"), &inner.counters.stale_on_timeout),
+                None if old.is_some() => {
+                    return inner.stale(&old.expect("was just seen"), &inner.counters.stale_on_timeout);
+                }
                 None => {
                     inner.counters.timeouts.fetch_add(1, Ordering::Relaxed);
                     let after = limit.expect("only a limit rings");

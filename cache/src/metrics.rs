@@ -15,6 +15,7 @@
 //! | `trimtab_cache_refreshes_total`, `…_refresh_failures_total` | counter | cache | reloads of a [loading cache](crate::LoadingCache) |
 //! | `trimtab_cache_stale_total` | counter | cache, reason (`error`, `timeout`) | answers out of date |
 //! | `trimtab_cache_load_timeouts_total` | counter | cache | calls |
+//! | `trimtab_cache_vanished_total` | counter | cache | values of a [weak cache](crate::WeakCache) whose last owner left |
 //! | `trimtab_cache_listener_panics_total` | counter | cache | calls |
 //! | `trimtab_cache_entries`, `…_capacity_entries` | gauge | cache | entries |
 //! | `trimtab_cache_weight_bytes`, `…_capacity_bytes` | gauge | cache | bytes |
@@ -25,6 +26,7 @@ use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
 use crate::loading::LoadingStats;
 use crate::stats::{CacheStats, Cause};
+use crate::weak::WeakStats;
 
 /// Lookups that found a live entry.
 pub const HITS: &str = "trimtab_cache_hits_total";
@@ -67,6 +69,9 @@ pub const REFRESH_FAILURES: &str = "trimtab_cache_refresh_failures_total";
 pub const STALE: &str = "trimtab_cache_stale_total";
 /// Calls that ended without an answer after the hard time-out.
 pub const LOAD_TIMEOUTS: &str = "trimtab_cache_load_timeouts_total";
+
+/// Values of a weak cache that were found dead.
+pub const VANISHED: &str = "trimtab_cache_vanished_total";
 
 /// The resolved handles of one cache.
 #[derive(Debug)]
@@ -143,17 +148,31 @@ impl Handles {
 
 /// Publishes what a loading cache counts beside the cache below. Looked up each time: publication is rare.
 pub(crate) fn publish_loading(cache: &str, stats: &LoadingStats) {
-    let counts = [
-        (REFRESHES, stats.refreshes),
-        (REFRESH_FAILURES, stats.refresh_failures),
-        (LOAD_TIMEOUTS, stats.timeouts),
-    ];
+    let counts =
+        [(REFRESHES, stats.refreshes), (REFRESH_FAILURES, stats.refresh_failures), (LOAD_TIMEOUTS, stats.timeouts)];
     for (name, count) in counts {
         counter!(name, "cache" => cache.to_string()).absolute(count);
     }
     for (reason, count) in [("error", stats.stale_on_error), ("timeout", stats.stale_on_timeout)] {
         counter!(STALE, "cache" => cache.to_string(), "reason" => reason).absolute(count);
     }
+}
+
+/// Publishes a weak cache: what it has in common with others under the same names. Looked up each time.
+pub(crate) fn publish_weak(cache: &str, stats: &WeakStats) {
+    let counts = [
+        (HITS, stats.hits),
+        (MISSES, stats.misses),
+        (INSERTS, stats.created),
+        (LOAD_FAILURES, stats.failures),
+        (LOAD_ABORTS, stats.aborts),
+        (LOAD_JOINS, stats.joins),
+        (VANISHED, stats.vanished),
+    ];
+    for (name, count) in counts {
+        counter!(name, "cache" => cache.to_string()).absolute(count);
+    }
+    gauge!(ENTRIES, "cache" => cache.to_string()).set(stats.alive as f64);
 }
 
 fn describe() {
@@ -172,7 +191,12 @@ fn describe() {
     metrics::describe_counter!(REFRESHES, Unit::Count, "Reloads of ageing values");
     metrics::describe_counter!(REFRESH_FAILURES, Unit::Count, "Reloads of ageing values that failed");
     metrics::describe_counter!(STALE, Unit::Count, "Answers with a value out of date, by reason");
-    metrics::describe_counter!(LOAD_TIMEOUTS, Unit::Count, "Calls that ended without an answer after the hard time-out");
+    metrics::describe_counter!(
+        LOAD_TIMEOUTS,
+        Unit::Count,
+        "Calls that ended without an answer after the hard time-out"
+    );
+    metrics::describe_counter!(VANISHED, Unit::Count, "Values of a weak cache whose last owner left");
     metrics::describe_gauge!(ENTRIES, Unit::Count, "Entries held");
     metrics::describe_gauge!(CAPACITY_ENTRIES, Unit::Count, "Limit on entries");
     metrics::describe_gauge!(WEIGHT, Unit::Bytes, "Bytes held, overhead included");

@@ -4,6 +4,7 @@
 //! the other shards in rotation. It never holds two locks, and drops what it evicted after the last one.
 
 pub(crate) mod budget;
+mod inspect;
 mod leave;
 pub(crate) mod shard;
 pub(crate) mod slab;

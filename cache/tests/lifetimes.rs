@@ -69,7 +69,10 @@ fn a_panic_of_the_computed_expiry_leaves_the_cache_as_it_was() {
 #[test]
 fn nonsense_is_refused() {
     let builder = || Cache::<u8, u8>::builder().max_entries(1);
-    assert!(matches!(builder().time_to_idle(Duration::ZERO).build(), Err(BuildError::Zero { field: "time_to_idle", .. })));
+    assert!(matches!(
+        builder().time_to_idle(Duration::ZERO).build(),
+        Err(BuildError::Zero { field: "time_to_idle", .. })
+    ));
     assert!(builder().adaptive_ttl(Duration::ZERO..=SECOND).build().is_err());
     let error = builder().adaptive_ttl(2 * SECOND..=SECOND).build().unwrap_err();
     assert_eq!(error.to_string(), "cache \"cache\": adaptive_ttl is 2s to 1s; the first must not exceed the second");

@@ -139,7 +139,8 @@ async fn a_source_that_is_down_is_asked_again_only_after_a_while() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_refresh_leaves_the_old_value_until_its_time() {
-    let (cache, source) = cache(|b| b.ttl(10 * SECOND).refresh_after(5 * SECOND).retry_after(SECOND).runtime(TestRuntime));
+    let (cache, source) =
+        cache(|b| b.ttl(10 * SECOND).refresh_after(5 * SECOND).retry_after(SECOND).runtime(TestRuntime));
     cache.get(1).await.unwrap();
     source.set(0, DOWN);
     for second in 0..9 {
@@ -186,7 +187,14 @@ async fn a_caller_that_gives_up_leaves_the_load_running() {
     });
     pass(1).await;
     caller.abort();
-    let others: Vec<_> = (0..100).map(|_| tokio::spawn({ let cache = cache.clone(); async move { cache.get(1).await } })).collect();
+    let others: Vec<_> = (0..100)
+        .map(|_| {
+            tokio::spawn({
+                let cache = cache.clone();
+                async move { cache.get(1).await }
+            })
+        })
+        .collect();
     for other in others {
         assert_eq!(other.await.unwrap().unwrap(), 1);
     }
@@ -203,7 +211,10 @@ async fn without_a_runtime_a_waiter_takes_over() {
         async move { cache.get(1).await }
     });
     pass(1).await;
-    let waiter = tokio::spawn({ let cache = cache.clone(); async move { cache.get(1).await } });
+    let waiter = tokio::spawn({
+        let cache = cache.clone();
+        async move { cache.get(1).await }
+    });
     pass(1).await;
     caller.abort();
     assert_eq!(waiter.await.unwrap().unwrap(), 2);
@@ -305,7 +316,9 @@ async fn settings_without_effect_are_refused() {
 #[tokio::test]
 async fn a_weigher_sees_through_to_the_value() {
     let builder = Cache::builder().max_bytes(trimtab_config::ByteSize::mib(1)).weigher(weigher::heap);
-    let cache = LoadingCache::builder(builder, |key: u64| async move { Ok::<_, ()>("x".repeat(key as usize)) }).build().unwrap();
+    let cache = LoadingCache::builder(builder, |key: u64| async move { Ok::<_, ()>("x".repeat(key as usize)) })
+        .build()
+        .unwrap();
     cache.get(10_000).await.unwrap();
     assert!((10_000..11_000).contains(&cache.cache().weight()));
     let error = BuildError::NoEffect { name: "x".into(), field: "f", fault: "why" };

@@ -36,11 +36,8 @@ fn too_many_or_too_long_tags_are_refused() {
 
 #[test]
 fn tags_count_into_the_weight() {
-    let cache = Cache::builder()
-        .max_bytes(trimtab_config::ByteSize::kib(64))
-        .weigher(|_: &u8, (): &()| 0)
-        .build()
-        .unwrap();
+    let cache =
+        Cache::builder().max_bytes(trimtab_config::ByteSize::kib(64)).weigher(|_: &u8, (): &()| 0).build().unwrap();
     cache.insert(1, ());
     let plain = cache.weight();
     cache.insert_with_tags(1, (), ["group"]);

@@ -38,6 +38,12 @@ pub(crate) struct Span {
     learns: bool,
 }
 
+impl Span {
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+}
+
 impl Default for Rule {
     fn default() -> Self {
         Self { idle: NEVER, adaptive: None }

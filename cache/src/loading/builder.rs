@@ -158,9 +158,15 @@ impl Times {
         } else if self.soft_timeout.zip(self.hard_timeout).is_some_and(|(soft, hard)| soft >= hard) {
             Some(("soft_timeout", "it is not below hard_timeout; lower it"))
         } else if !runtime && self.soft_timeout.is_some() {
-            Some(("soft_timeout", "there is no runtime to measure it; set runtime, for example TokioRuntime::current()"))
+            Some((
+                "soft_timeout",
+                "there is no runtime to measure it; set runtime, for example TokioRuntime::current()",
+            ))
         } else if !runtime && self.hard_timeout.is_some() {
-            Some(("hard_timeout", "there is no runtime to measure it; set runtime, for example TokioRuntime::current()"))
+            Some((
+                "hard_timeout",
+                "there is no runtime to measure it; set runtime, for example TokioRuntime::current()",
+            ))
         } else {
             None
         };

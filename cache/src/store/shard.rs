@@ -225,7 +225,13 @@ impl<K, V> State<K, V> {
     }
 
     /// Removes up to `most` entries that have expired; answers whether others are left.
-    pub(crate) fn expire(&mut self, clock: &Clock, most: usize, budget: &Budget, garbage: &mut Garbage<'_, K, V>) -> bool {
+    pub(crate) fn expire(
+        &mut self,
+        clock: &Clock,
+        most: usize,
+        budget: &Budget,
+        garbage: &mut Garbage<'_, K, V>,
+    ) -> bool {
         if self.deadlines.is_empty() {
             return false;
         }
@@ -240,6 +246,11 @@ impl<K, V> State<K, V> {
             }
         }
         self.deadlines.due(now).is_some()
+    }
+
+    /// The end of an entry that no use can move.
+    pub(crate) fn limit(&self, token: u32, deadline: u64) -> u64 {
+        self.deadlines.limit(token, deadline)
     }
 
     /// Whether the slab has no token left.
