@@ -107,6 +107,7 @@ pub(crate) trait Policy {
     fn standing(&self, token: u32) -> Standing;
 
     /// An entry that just came in is known to have been asked for so often.
+    #[cfg_attr(not(feature = "snapshot"), allow(dead_code, reason = "only snapshots need it"))]
     fn recall(&mut self, token: u32, frequency: u32) {
         let _ = (token, frequency);
     }

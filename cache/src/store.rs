@@ -160,8 +160,10 @@ impl<K, V, S> Store<K, V, S> {
         if own_ttl.is_some_and(|ttl| ttl.is_zero()) {
             return Err(RejectedReason::ZeroTtl);
         }
-        let own = self.weigher.as_ref().map_or(0, |weigher| weigher(key, value));
-        let mut weight = own.saturating_add(self.overhead).saturating_add(tags::weigh(&terms.tags)?);
+        let tags = tags::weigh(&terms.tags)?;
+        // Without a weigher every entry weighs the same, which the budget relies on.
+        let own = self.weigher.as_ref().map_or(0, |weigher| weigher(key, value).saturating_add(tags));
+        let mut weight = own.saturating_add(self.overhead);
         let limit = self.budget.max_bytes();
         if limit == UNLIMITED {
             weight = weight.min(WEIGHT_MAX);

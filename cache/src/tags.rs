@@ -4,7 +4,7 @@
 //! one step: the index never names an entry that has left, and is empty when the cache is. A load that was started with
 //! tags is watched too: invalidating one of them while it runs means that its result is not stored.
 //!
-//! Tags count into an entry's weight. Entries without tags cost nothing.
+//! Where entries are weighed, their tags count into the weight. Entries without tags cost nothing.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};

@@ -160,8 +160,8 @@ proptest! {
             }
             if step == 4 {
                 let found = cache.get(&key).is_some();
-                if let Some(known) = model.get_mut(&key) {
-                    if found { known.used = now; }
+                if let Some(known) = model.get_mut(&key).filter(|_| found) {
+                    known.used = now;
                 }
             }
             model.retain(|key, _| cache.contains(key));

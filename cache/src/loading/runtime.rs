@@ -9,7 +9,7 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A runtime that runs tasks in the background.
 ///
-/// With the feature `tokio` there is [`TokioRuntime`]; another runtime takes a few lines. A runtime may drop tasks when it
+/// With the feature `tokio` there is `TokioRuntime`; another runtime takes a few lines. A runtime may drop tasks when it
 /// ends: their callers are told.
 pub trait Runtime: Send + Sync + 'static {
     /// Runs a task to its end, independently of the caller.

@@ -10,11 +10,13 @@ use crate::tags::Tags;
 
 /// All that is known about one live entry. Times are nanoseconds from now, or [`NEVER`].
 pub(crate) struct Portrait<V> {
+    #[cfg_attr(not(feature = "snapshot"), expect(dead_code, reason = "only snapshots need it"))]
     pub(crate) value: V,
     pub(crate) weight: u64,
     /// Time until it ends unless it is used.
     pub(crate) left: u64,
     /// Time until it ends however much it is used.
+    #[cfg_attr(not(feature = "snapshot"), expect(dead_code, reason = "only snapshots need it"))]
     pub(crate) limit: u64,
     pub(crate) standing: Standing,
     pub(crate) tags: Tags,
