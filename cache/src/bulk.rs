@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::cache::{Cache, DefaultHasher};
 use crate::error::LoadError;
-use crate::load::flight::{Outcome, Wait, leading_all};
+use crate::load::flight::{Outcome, Wait, leading};
 use crate::load::{Lead, Turn, unwrap_infallible};
 use crate::store::Store;
 use crate::terms::Terms;
@@ -148,12 +148,13 @@ where
         while !todo.is_empty() {
             let (mine, theirs) = self.take_turns(std::mem::take(&mut todo), first, &mut answers)?;
             first = false;
-            if !mine.is_empty() {
-                let flights: Vec<_> = mine.iter().map(|mine| Arc::clone(&mine.lead.flight)).collect();
+            if let Some(leader) = mine.first() {
+                let flight = Arc::clone(&leader.lead.flight);
+                mine.iter().skip(1).for_each(|mine| mine.lead.flight.follow(&flight));
                 let missing = mine.iter().map(|mine| mine.key.clone()).collect();
                 let loaded = {
-                    let mut loading = pin!(leading_all(&flights, || load(missing)));
-                    poll_fn(|context| leading_all(&flights, || loading.as_mut().poll(context))).await
+                    let mut loading = pin!(leading(&flight, || load(missing)));
+                    poll_fn(|context| leading(&flight, || loading.as_mut().poll(context))).await
                 };
                 land(mine, loaded, &mut answers)?;
             }

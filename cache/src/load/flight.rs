@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
@@ -41,7 +42,11 @@ impl<V> Clone for Outcome<V> {
 }
 
 /// One load.
-pub(crate) struct Flight<V>(Mutex<Progress<V>>);
+pub(crate) struct Flight<V> {
+    progress: Mutex<Progress<V>>,
+    /// Address of the flight that stands for all of a bulk load; 0 for one that stands for itself.
+    stands_for: AtomicUsize,
+}
 
 enum Progress<V> {
     Running(Wakers),
@@ -58,7 +63,7 @@ struct Wakers {
 impl<V> Flight<V> {
     /// Ends the flight and wakes everybody. Only the first end counts.
     pub(crate) fn settle(&self, outcome: Outcome<V>) {
-        let mut progress = self.0.lock();
+        let mut progress = self.progress.lock();
         if matches!(*progress, Progress::Ended(_)) {
             return;
         }
@@ -71,7 +76,21 @@ impl<V> Flight<V> {
 
     /// Whether the current thread is inside this flight's loader.
     pub(crate) fn is_led_here(self: &Arc<Self>) -> bool {
-        LED_HERE.with_borrow(|led| led.contains(&Arc::as_ptr(self).addr()))
+        LED_HERE.with_borrow(|led| {
+            !led.is_empty() && {
+                let address = match self.stands_for.load(Ordering::Relaxed) {
+                    0 => Arc::as_ptr(self).addr(),
+                    first => first,
+                };
+                led.contains(&address)
+            }
+        })
+    }
+
+    /// Lets another flight of the same loader stand for this one, so that running the loader costs the same for one key as
+    /// for thousands. The other flight must live as long as this one is led.
+    pub(crate) fn follow(&self, first: &Arc<Self>) {
+        self.stands_for.store(Arc::as_ptr(first).addr(), Ordering::Relaxed);
     }
 }
 
@@ -84,23 +103,14 @@ thread_local! {
 /// Runs a piece of a flight's loader: the closure of a thread, or one poll of a future. A load inside it that comes
 /// back to the same flight can then be told from one that waits for somebody else.
 pub(crate) fn leading<V, R>(flight: &Arc<Flight<V>>, run: impl FnOnce() -> R) -> R {
-    leading_all(std::slice::from_ref(flight), run)
-}
-
-/// Like [`leading`], for a load that leads many flights.
-pub(crate) fn leading_all<V, R>(flights: &[Arc<Flight<V>>], run: impl FnOnce() -> R) -> R {
-    struct Leave(usize);
+    struct Leave;
     impl Drop for Leave {
         fn drop(&mut self) {
-            LED_HERE.with_borrow_mut(|led| led.truncate(self.0));
+            LED_HERE.with_borrow_mut(Vec::pop);
         }
     }
-    let before = LED_HERE.with_borrow_mut(|led| {
-        let before = led.len();
-        led.extend(flights.iter().map(|flight| Arc::as_ptr(flight).addr()));
-        before
-    });
-    let _leave = Leave(before);
+    LED_HERE.with_borrow_mut(|led| led.push(Arc::as_ptr(flight).addr()));
+    let _leave = Leave;
     run()
 }
 
@@ -139,7 +149,7 @@ impl<V> Future for Wait<V> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome<V>> {
         let this = &mut *self;
-        let mut progress = this.flight.0.lock();
+        let mut progress = this.flight.progress.lock();
         match &mut *progress {
             Progress::Ended(outcome) => Poll::Ready(outcome.clone()),
             Progress::Running(wakers) => {
@@ -165,7 +175,7 @@ impl<V> Future for Wait<V> {
 impl<V> Drop for Wait<V> {
     fn drop(&mut self) {
         let Some(slot) = self.slot else { return };
-        let mut progress = self.flight.0.lock();
+        let mut progress = self.flight.progress.lock();
         if let Progress::Running(wakers) = &mut *progress {
             let waker = wakers.slots[slot].take();
             wakers.free.push(slot);
@@ -204,7 +214,8 @@ impl<K, V> Flights<K, V> {
 
     /// Starts a flight for a key that has none.
     pub(crate) fn begin(&mut self, hash: u64, key: K, tags: Tags) -> Arc<Flight<V>> {
-        let flight = Arc::new(Flight(Mutex::new(Progress::Running(Wakers::default()))));
+        let progress = Mutex::new(Progress::Running(Wakers::default()));
+        let flight = Arc::new(Flight { progress, stands_for: AtomicUsize::new(0) });
         let running = Running { hash, key, flight: Arc::clone(&flight), tags };
         self.0.insert_unique(hash, running, |running| running.hash);
         flight
