@@ -8,7 +8,8 @@
 //!   running closure is answered to its caller and not stored;
 //! - a closure that panics, or a future that is dropped, leaves the key as it was, and the next in line goes on;
 //! - a closure that comes back to its own key through this API or a load would wait for itself. It is detected and panics
-//!   with a message that says so. Other keys may be used freely.
+//!   with a message that says so. Other keys may be used, but as with any locks in one order only: two closures of which
+//!   each waits for the other's key wait for ever.
 //!
 //! The async calls belong in async code, the others on threads: a thread that waits for a future blocks.
 

@@ -33,7 +33,7 @@ use std::hash::Hash;
 use std::ops::Deref;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -115,6 +115,8 @@ struct Held<V, E> {
     fresh_until: u64,
     /// When the next reload is due; moved on by whoever starts one, and by a failure.
     reload_at: AtomicU64,
+    /// Whether the last reload failed, so that `reload_at` is how long it is to be left alone.
+    failed: AtomicBool,
 }
 
 impl<V, E> Loaded<V, E> {
@@ -390,6 +392,9 @@ where
                     }
                 }
                 Some(Outcome::Abandoned | Outcome::Absent) if started_here => {
+                    if let Some(old) = &old {
+                        inner.postpone(old);
+                    }
                     let error = LoadError::GivenUp { cache: inner.cache.store.name.clone() };
                     return inner.fall_back(old, error);
                 }
@@ -414,8 +419,9 @@ impl<K, V, E> Inner<K, V, E> {
         let now = self.now();
         match (held.fresh_until <= now, due <= now) {
             (false, false) => Age::Fresh,
-            (true, false) => Age::Postponed,
-            (true, true) => Age::OutOfDate,
+            (true, false) if held.failed.load(Ordering::Relaxed) => Age::Postponed,
+            // Not due means then that a reload was started while the value was still good: wait for that.
+            (true, _) => Age::OutOfDate,
             (false, true) => {
                 let next = deadline(now, self.times.retry_after);
                 let taken = held.reload_at.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed);
@@ -434,7 +440,7 @@ impl<K, V, E> Inner<K, V, E> {
         let end = |time: Option<Duration>| time.filter(|_| ages).map_or(NEVER, |time| deadline(now, time));
         let fresh_until = end(self.times.ttl);
         let reload_at = AtomicU64::new(end(self.times.refresh_after).min(fresh_until));
-        Loaded(Arc::new(Held { outcome, fresh_until, reload_at }))
+        Loaded(Arc::new(Held { outcome, fresh_until, reload_at, failed: AtomicBool::new(false) }))
     }
 
     fn answer(&self, loaded: &Loaded<V, E>) -> Result<V, LoadError<E>>
@@ -445,6 +451,12 @@ impl<K, V, E> Inner<K, V, E> {
             Ok(value) => Ok(value.clone()),
             Err(error) => Err(LoadError::Failed { cache: self.cache.store.name.clone(), error: Arc::clone(error) }),
         }
+    }
+
+    /// Leaves the source alone for a while after a failure.
+    fn postpone(&self, old: &Loaded<V, E>) {
+        old.0.reload_at.store(deadline(self.now(), self.times.retry_after), Ordering::Relaxed);
+        old.0.failed.store(true, Ordering::Relaxed);
     }
 
     /// Answers a value that is out of date.
@@ -493,8 +505,7 @@ impl<K, V, E> Inner<K, V, E> {
                 }
                 _ => {
                     if let Some(old) = old {
-                        let next = deadline(self.now(), self.times.retry_after);
-                        old.0.reload_at.store(next, Ordering::Relaxed);
+                        self.postpone(&old);
                     }
                     Err(lead.fail(error))
                 }

@@ -97,6 +97,26 @@ async fn an_ageing_value_is_answered_at_once_and_reloaded_once_behind() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_value_that_goes_out_of_date_during_its_refresh_is_waited_for() {
+    let (cache, source) = cache(|b| {
+        b.ttl(10 * SECOND)
+            .refresh_after(9 * SECOND)
+            .stale_for(60 * SECOND)
+            .retry_after(30 * SECOND)
+            .runtime(TestRuntime)
+    });
+    cache.get(1).await.unwrap();
+    pass(9).await;
+    source.set(3, 0);
+    assert_eq!(cache.get(1).await.unwrap(), 1);
+    pass(1).await;
+    let now = tokio::time::Instant::now();
+    assert_eq!(cache.get(1).await.unwrap(), 2);
+    assert_eq!((now.elapsed(), source.calls()), (2 * SECOND, 2), "by joining the refresh");
+    assert_eq!(cache.stats().stale_on_error, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_runtime_one_caller_reloads_and_the_others_go_on() {
     let (cache, source) = cache(|b| b.refresh_after(5 * SECOND));
     cache.get(1).await.unwrap();
@@ -232,7 +252,10 @@ async fn a_panicking_loader_is_told_and_not_repeated_for_ever() {
     assert_eq!(cache.get(1).await.unwrap(), 2);
     source.set(0, PANICS);
     pass(1).await;
-    assert_eq!(cache.get(1).await.unwrap(), 2, "the old value covers a panic too");
+    for _ in 0..5 {
+        assert_eq!(cache.get(1).await.unwrap(), 2, "the old value covers a panic too");
+    }
+    assert_eq!(source.calls(), 3);
 }
 
 #[tokio::test(start_paused = true)]
