@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -13,9 +14,12 @@ use crate::caches::check_name;
 use crate::config::CacheSettings;
 use crate::error::BuildError;
 use crate::expiry::Clock;
+use crate::expiry::rule::Rule;
+use crate::listener::Listener;
 use crate::policy::PolicyKind;
+use crate::stats::Cause;
 use crate::store::budget::UNLIMITED;
-use crate::store::{Plan, Store};
+use crate::store::{Lifetime, Plan, Store};
 use crate::weigher::{self, Weigher};
 
 /// The most entries of a cache.
@@ -58,6 +62,35 @@ pub struct CacheBuilder<K, V, S = DefaultHasher> {
     clock: Clock,
     metrics: bool,
     hasher: S,
+    extras: Extras<K, V>,
+}
+
+/// What concerns how entries leave.
+struct Extras<K, V> {
+    listener: Option<Listener<K, V>>,
+    lifetime: Option<Lifetime<K, V>>,
+    time_to_idle: Option<Duration>,
+    adaptive_ttl: Option<(Duration, Duration)>,
+}
+
+impl<K, V> Default for Extras<K, V> {
+    fn default() -> Self {
+        Self { listener: None, lifetime: None, time_to_idle: None, adaptive_ttl: None }
+    }
+}
+
+impl<K, V> Extras<K, V> {
+    fn rule(&self, name: &str) -> Result<Rule, BuildError> {
+        let zero = |field| BuildError::Zero { name: name.to_string(), field };
+        if self.time_to_idle.is_some_and(|idle| idle.is_zero()) {
+            return Err(zero("time_to_idle"));
+        }
+        match self.adaptive_ttl {
+            Some((min, _)) if min.is_zero() => Err(zero("adaptive_ttl")),
+            Some((min, max)) if min > max => Err(BuildError::AdaptiveTtl { name: name.to_string(), min, max }),
+            adaptive => Ok(Rule::new(self.time_to_idle, adaptive)),
+        }
+    }
 }
 
 impl<K, V> CacheBuilder<K, V> {
@@ -73,6 +106,7 @@ impl<K, V> CacheBuilder<K, V> {
             clock: Clock::system(),
             metrics: true,
             hasher: DefaultHasher::default(),
+            extras: Extras::default(),
         }
     }
 }
@@ -152,6 +186,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             clock: self.clock,
             metrics: self.metrics,
             hasher,
+            extras: self.extras,
         }
     }
 
@@ -186,6 +221,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         if !shards.is_power_of_two() || shards > MAX_SHARDS {
             return Err(BuildError::Shards { name: self.name, shards, limit: MAX_SHARDS });
         }
+        let rule = self.extras.rule(&self.name)?;
         let store = Store::new(Plan {
             name: self.name.into(),
             hasher: self.hasher,
@@ -198,8 +234,129 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             overhead: weigher::overhead::<K, V>(),
             ttl: self.ttl,
             metrics: self.metrics,
+            rule,
+            lifetime: self.extras.lifetime,
+            listener: self.extras.listener,
         });
         Ok(Cache { store: Arc::new(store) })
+    }
+}
+
+/// How entries end, and who hears of it.
+impl<K, V, S> CacheBuilder<K, V, S> {
+    /// Calls `listener` with every entry that leaves, and why.
+    ///
+    /// The call comes from the thread that made the entry leave, after all locks are released: the listener may use the
+    /// cache, and delays only the operation that it hears of. Events of different threads may come in another order than
+    /// they happened. A panic in it is contained and counted in
+    /// [`listener_panics`](crate::CacheStats::listener_panics). Expired entries are told of when they are removed, which
+    /// is when they are met, when room is made, or by [`Cache::expire`]. What is left when the last handle of the cache is
+    /// dropped is not told.
+    ///
+    /// Set again, the last one holds.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use trimtab_cache::{Cache, Cause};
+    ///
+    /// let left = Arc::new(Mutex::new(Vec::new()));
+    /// let note = Arc::clone(&left);
+    /// let cache = Cache::builder()
+    ///     .max_entries(10)
+    ///     .listener(move |key: &&str, value: &u32, cause| note.lock().unwrap().push((*key, *value, cause)))
+    ///     .build()?;
+    /// cache.insert("a", 1);
+    /// cache.insert("a", 2);
+    /// cache.remove("a");
+    /// assert_eq!(*left.lock().unwrap(), [("a", 1, Cause::Replaced), ("a", 2, Cause::Explicit)]);
+    /// # Ok::<(), trimtab_cache::BuildError>(())
+    /// ```
+    pub fn listener(mut self, listener: impl Fn(&K, &V, Cause) + Send + Sync + 'static) -> Self {
+        self.extras.listener = Some(Listener::new(listener));
+        self
+    }
+
+    /// Time an entry may go unused before it is no longer returned. Default: any.
+    ///
+    /// A use is a `get`, `view`, `get_with` and their like, not `peek`, `contains` or a listing. With a time to live too,
+    /// whatever ends first counts. Kept in steps of a 256th: an entry may end so much early, never late.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trimtab_cache::{Cache, ManualClock};
+    ///
+    /// let clock = ManualClock::new();
+    /// let idle = Duration::from_secs(60);
+    /// let sessions = Cache::builder().max_entries(10).time_to_idle(idle).clock(clock.clone()).build()?;
+    /// sessions.insert("ada", 1);
+    /// clock.advance(idle / 2);
+    /// assert!(sessions.get("ada").is_some());
+    /// clock.advance(idle / 2);
+    /// assert!(sessions.get("ada").is_some(), "it was used meanwhile");
+    /// clock.advance(idle);
+    /// assert!(sessions.get("ada").is_none());
+    /// # Ok::<(), trimtab_cache::BuildError>(())
+    /// ```
+    pub fn time_to_idle(mut self, idle: Duration) -> Self {
+        self.extras.time_to_idle = Some(idle);
+        self
+    }
+
+    /// Computes the time to live of each value when it is stored; `None` leaves it to the cache's default.
+    ///
+    /// A time to live given with the value itself goes before it. `Duration::MAX` means never; a time of zero refuses the
+    /// value, as for [`Cache::try_insert_with_ttl`]. Called outside of locks; a panic in it reaches the caller and leaves the cache
+    /// as it was.
+    ///
+    /// With `Option` values this is negative caching:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trimtab_cache::Cache;
+    ///
+    /// let users = Cache::builder()
+    ///     .max_entries(10)
+    ///     .ttl(Duration::from_secs(600))
+    ///     .expire_after(|_: &u64, user: &Option<String>| user.is_none().then_some(Duration::from_secs(5)))
+    ///     .build()?;
+    /// users.insert(1, Some("Ada".to_string()));
+    /// users.insert(2, None); // nobody has this number, for the next five seconds
+    /// assert!(users.info(&2).unwrap().ttl_left.unwrap() <= Duration::from_secs(5));
+    /// # Ok::<(), trimtab_cache::BuildError>(())
+    /// ```
+    pub fn expire_after(mut self, lifetime: impl Fn(&K, &V) -> Option<Duration> + Send + Sync + 'static) -> Self {
+        self.extras.lifetime = Some(Arc::new(lifetime));
+        self
+    }
+
+    /// Lets use decide how long a value stays, between a shortest and a longest life.
+    ///
+    /// A value stored at time 0 first ends at the shortest life. Used at age *a*, it ends at age 2*a* at the earliest: what is
+    /// asked for steadily doubles its life up to the longest, what is not asked for goes soon. Nothing outlives the
+    /// longest life, so it also bounds how stale a value can be. A time to live that was given or computed for a value
+    /// replaces this rule for that value; with a default time to live too, whatever ends first counts.
+    ///
+    /// # Source
+    ///
+    /// After the update threshold of V. Cate, "Alex: a global file system", 1992.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trimtab_cache::{Cache, ManualClock};
+    ///
+    /// let (clock, second) = (ManualClock::new(), Duration::from_secs(1));
+    /// let cache = Cache::builder().max_entries(10).adaptive_ttl(10 * second..=60 * second).clock(clock.clone()).build()?;
+    /// cache.insert("used", 1);
+    /// cache.insert("unused", 2);
+    /// clock.advance(8 * second);
+    /// assert!(cache.get("used").is_some());
+    /// clock.advance(7 * second);
+    /// assert_eq!((cache.peek("used"), cache.peek("unused")), (Some(1), None));
+    /// # Ok::<(), trimtab_cache::BuildError>(())
+    /// ```
+    pub fn adaptive_ttl(mut self, bounds: RangeInclusive<Duration>) -> Self {
+        self.extras.adaptive_ttl = Some(bounds.into_inner());
+        self
     }
 }
 
@@ -210,6 +367,8 @@ impl<K, V, S> fmt::Debug for CacheBuilder<K, V, S> {
             .field("max_entries", &self.max_entries)
             .field("max_bytes", &self.max_bytes)
             .field("ttl", &self.ttl)
+            .field("time_to_idle", &self.extras.time_to_idle)
+            .field("adaptive_ttl", &self.extras.adaptive_ttl)
             .field("policy", &self.policy)
             .field("shards", &self.shards)
             .field("clock", &self.clock)

@@ -18,7 +18,7 @@ use crate::error::{BuildError, Rejected};
 use crate::policy::PolicyKind;
 use crate::stats::CacheStats;
 use crate::store::Store;
-use crate::store::shard::Garbage;
+use crate::terms::Terms;
 use crate::weigher;
 
 /// The hasher that a cache uses unless told otherwise: fast, and seeded anew for each cache.
@@ -203,7 +203,7 @@ where
     ///
     /// Passes on a panic of the weigher; the cache is unchanged then.
     pub fn try_insert(&self, key: K, value: V) -> Result<(), Rejected<V>> {
-        self.store_or_reject(key, value, None)
+        self.store_or_reject(key, value, &Terms::default())
     }
 
     /// Stores a value that expires after `ttl`, or gives it back.
@@ -212,11 +212,11 @@ where
     ///
     /// As [`try_insert`](Self::try_insert), and when `ttl` is zero.
     pub fn try_insert_with_ttl(&self, key: K, value: V, ttl: Duration) -> Result<(), Rejected<V>> {
-        self.store_or_reject(key, value, Some(ttl))
+        self.store_or_reject(key, value, &Terms { ttl: Some(ttl), ..Terms::default() })
     }
 
-    fn store_or_reject(&self, key: K, value: V, ttl: Option<Duration>) -> Result<(), Rejected<V>> {
-        self.store.insert(key, value, ttl).map_err(|(value, reason)| Rejected {
+    pub(crate) fn store_or_reject(&self, key: K, value: V, terms: &Terms) -> Result<(), Rejected<V>> {
+        self.store.insert(key, value, terms).map_err(|(value, reason)| Rejected {
             value,
             reason,
             cache: self.store.name.clone(),
@@ -295,6 +295,11 @@ impl<K, V, S> Cache<K, V, S> {
         self.store.expire()
     }
 
+    /// The time an entry may go unused, if there is a limit.
+    pub fn time_to_idle(&self) -> Option<Duration> {
+        self.store.rule.idle()
+    }
+
     /// The default time to live, if there is one.
     pub fn ttl(&self) -> Option<Duration> {
         self.store.ttl()
@@ -322,7 +327,7 @@ impl<K, V, S> Cache<K, V, S> {
         let max_bytes = crate::builder::limit(self.store.budget.max_bytes());
         crate::builder::check_limits::<K, V>(&self.store.name, max_entries, max_bytes, self.store.weigher.is_some())?;
         self.store.budget.set_max_entries(max_entries.unwrap_or(crate::store::budget::UNLIMITED));
-        self.store.balance(None, &mut Garbage::new());
+        self.store.balance(None, &mut self.store.garbage());
         Ok(())
     }
 
@@ -336,7 +341,7 @@ impl<K, V, S> Cache<K, V, S> {
         let max_bytes = max_bytes.map(ByteSize::as_u64);
         crate::builder::check_limits::<K, V>(&self.store.name, max_entries, max_bytes, self.store.weigher.is_some())?;
         self.store.budget.set_max_bytes(max_bytes.unwrap_or(crate::store::budget::UNLIMITED));
-        self.store.balance(None, &mut Garbage::new());
+        self.store.balance(None, &mut self.store.garbage());
         Ok(())
     }
 

@@ -67,6 +67,26 @@ pub enum BuildError {
         /// The highest number allowed.
         limit: usize,
     },
+    /// The shortest life is longer than the longest.
+    #[error("cache \"{name}\": adaptive_ttl is {min:?} to {max:?}; the first must not exceed the second")]
+    AdaptiveTtl {
+        /// Name of the cache.
+        name: String,
+        /// The shortest life asked for.
+        min: std::time::Duration,
+        /// The longest life asked for.
+        max: std::time::Duration,
+    },
+    /// A setting of a loading cache that could have no effect beside the others.
+    #[error("cache \"{name}\": {field} would have no effect: {fault}")]
+    NoEffect {
+        /// Name of the cache.
+        name: String,
+        /// The setting at fault.
+        field: &'static str,
+        /// Why, and what to do.
+        fault: &'static str,
+    },
     /// The name cannot be used as a metric label and in paths.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -103,6 +123,22 @@ pub enum RejectedReason {
     /// A time to live of zero: the value would be expired before it could be read.
     #[error("its time to live is zero, so it would never be returned; give a longer one")]
     ZeroTtl,
+    /// More tags than one entry may have.
+    #[error("it has {count} tags, at most {limit} are allowed; tag by group, not by detail")]
+    TooManyTags {
+        /// How many there are.
+        count: usize,
+        /// The most allowed.
+        limit: usize,
+    },
+    /// A tag is too long.
+    #[error("one of its tags has {length} B, at most {limit} B are allowed; use a shorter name or a hash of it")]
+    TagTooLong {
+        /// Length of the tag, in bytes.
+        length: usize,
+        /// The longest allowed, in bytes.
+        limit: usize,
+    },
 }
 
 /// A value that was not stored, given back with the reason.
@@ -153,6 +189,20 @@ pub enum LoadError<E> {
         /// Name of the cache.
         cache: Arc<str>,
     },
+    /// No value came within the hard time-out, and there was no older one to answer with. The load goes on.
+    #[error("cache \"{cache}\": no value came within {after:?}; the load goes on, ask again or raise hard_timeout")]
+    TimedOut {
+        /// Name of the cache.
+        cache: Arc<str>,
+        /// How long the call waited.
+        after: std::time::Duration,
+    },
+    /// The task that loaded ended without an answer.
+    #[error("cache \"{cache}\": the load was given up, since its loader panicked or the runtime that ran it ended")]
+    GivenUp {
+        /// Name of the cache.
+        cache: Arc<str>,
+    },
 }
 
 impl<E> LoadError<E> {
@@ -160,7 +210,7 @@ impl<E> LoadError<E> {
     pub fn cause(&self) -> Option<&Arc<E>> {
         match self {
             Self::Failed { error, .. } => Some(error),
-            Self::Recursive { .. } => None,
+            _ => None,
         }
     }
 }
@@ -170,6 +220,8 @@ impl<E> Clone for LoadError<E> {
         match self {
             Self::Failed { cache, error } => Self::Failed { cache: cache.clone(), error: error.clone() },
             Self::Recursive { cache } => Self::Recursive { cache: cache.clone() },
+            Self::TimedOut { cache, after } => Self::TimedOut { cache: cache.clone(), after: *after },
+            Self::GivenUp { cache } => Self::GivenUp { cache: cache.clone() },
         }
     }
 }

@@ -5,13 +5,24 @@
 //! for example over tokio's pausable clock. A cache whose entries cannot expire never reads its clock on a hit.
 //!
 //! Deadlines that have passed are found through an ordered set per shard: the cost is one small tree node per entry
-//! *that can expire*, and removal of expired entries touches nothing else.
+//! *that can expire*, and removal of expired entries touches nothing else. Where a use moves deadlines, the set is
+//! allowed to lag behind: an entry found there too early is noted again under its real deadline.
+//!
+//! An entry is never returned from its deadline on. Deadlines that move with use ([`time_to_idle`], [`adaptive_ttl`])
+//! do so in steps of a 256th of the idle time or of the shortest life, so an entry may end that much early, never late.
+//!
+//! [`time_to_idle`]: crate::CacheBuilder::time_to_idle
+//! [`adaptive_ttl`]: crate::CacheBuilder::adaptive_ttl
+
+pub(crate) mod rule;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use rule::{Rule, Span};
 
 /// The deadline of an entry that does not expire.
 pub(crate) const NEVER: u64 = u64::MAX;
@@ -122,41 +133,83 @@ pub(crate) fn deadline(now: u64, ttl: Duration) -> u64 {
 
 /// The deadlines of one shard, soonest first.
 #[derive(Debug, Default)]
-pub(crate) struct Deadlines(BTreeSet<(u64, u32)>);
+pub(crate) struct Deadlines {
+    /// Each entry that can expire, under its deadline or, where deadlines move, under an earlier one.
+    noted: BTreeSet<(u64, u32)>,
+    rule: Rule,
+    /// By token, and empty unless the rule moves deadlines: what they move by, and under what they are noted.
+    moving: Vec<(Span, u64)>,
+}
 
 impl Deadlines {
+    pub(crate) fn new(rule: Rule) -> Self {
+        Self { rule, ..Self::default() }
+    }
+
     /// Notes the deadline of an entry; an entry that never expires costs nothing.
-    pub(crate) fn set(&mut self, token: u32, deadline: u64) {
+    pub(crate) fn set(&mut self, token: u32, deadline: u64, span: Span) {
         if deadline != NEVER {
-            self.0.insert((deadline, token));
+            self.noted.insert((deadline, token));
+        }
+        if self.rule.moves() {
+            let index = token as usize;
+            if index >= self.moving.len() {
+                self.moving.resize(index + 1, (Span::default(), NEVER));
+            }
+            self.moving[index] = (span, deadline);
         }
     }
 
     /// Forgets the deadline of an entry.
     pub(crate) fn unset(&mut self, token: u32, deadline: u64) {
         if deadline != NEVER {
-            self.0.remove(&(deadline, token));
+            self.noted.remove(&(self.noted_under(token, deadline), token));
         }
+    }
+
+    /// The deadline of an entry after a use. Nothing is reordered: the note may lag.
+    pub(crate) fn touched(&self, token: u32, deadline: u64, now: u64) -> u64 {
+        match self.moving.get(token as usize) {
+            Some((span, _)) => self.rule.touched(*span, deadline, now),
+            None => deadline,
+        }
+    }
+
+    /// The end of an entry that no use can move.
+    pub(crate) fn limit(&self, token: u32, deadline: u64) -> u64 {
+        self.moving.get(token as usize).map_or(deadline, |(span, _)| span.limit())
+    }
+
+    /// Notes an entry anew that was due by its note, but not by its deadline.
+    pub(crate) fn renote(&mut self, token: u32, deadline: u64) {
+        let span = self.moving[token as usize].0;
+        self.unset(token, deadline);
+        self.set(token, deadline, span);
+    }
+
+    fn noted_under(&self, token: u32, deadline: u64) -> u64 {
+        self.moving.get(token as usize).map_or(deadline, |(_, noted)| *noted)
     }
 
     /// Whether no entry of the shard can expire.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.noted.is_empty()
     }
 
-    /// The entry whose deadline has passed longest ago, if any has.
+    /// The entry noted longest ago, if its note has passed.
     pub(crate) fn due(&self, now: u64) -> Option<u32> {
-        self.0.first().filter(|(deadline, _)| *deadline <= now).map(|(_, token)| *token)
+        self.noted.first().filter(|(deadline, _)| *deadline <= now).map(|(_, token)| *token)
     }
 
     /// How many entries can expire; for the validator.
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.noted.len()
     }
 
-    /// Whether exactly this deadline is noted; for the validator.
+    /// Whether this deadline, or an earlier one where they move, is noted; for the validator.
     pub(crate) fn holds(&self, token: u32, deadline: u64) -> bool {
-        self.0.contains(&(deadline, token))
+        let noted = self.noted_under(token, deadline);
+        noted <= deadline && self.noted.contains(&(noted, token))
     }
 }
 
@@ -183,9 +236,9 @@ mod tests {
     #[test]
     fn only_passed_deadlines_are_due_soonest_first() {
         let mut deadlines = Deadlines::default();
-        deadlines.set(1, 30);
-        deadlines.set(2, 10);
-        deadlines.set(3, NEVER);
+        deadlines.set(1, 30, Span::default());
+        deadlines.set(2, 10, Span::default());
+        deadlines.set(3, NEVER, Span::default());
         assert_eq!(deadlines.len(), 2);
         assert_eq!(deadlines.due(9), None);
         assert_eq!(deadlines.due(10), Some(2));

@@ -7,9 +7,17 @@
 //! | [`cache`] | the handle: get, insert, remove, statistics |
 //! | [`builder`] | how a cache is described and checked |
 //! | [`load`] | get-or-load with a single flight per key |
-//! | [`expiry`] | clocks and deadlines |
+//! | [`bulk`] | many keys at once: look up, store, load by one call |
+//! | [`key_entry`] | one key in hand: insert if absent, modify, upsert, compute |
+//! | [`loading`] | a cache with a loader: refresh-ahead, stale answers, time-outs, remembered errors |
+//! | [`memo`] | cached functions |
+//! | [`expiry`] | clocks and deadlines: time to live, time to idle, adaptive |
+//! | [`tags`] | invalidation by tag and by predicate |
 //! | [`weigher`] | what an entry weighs |
 //! | [`policy`] | who has to leave: LRU, adaptive W-TinyLFU |
+//! | [`inspect`] | hottest, coldest, and why an entry is where it is |
+#![cfg_attr(feature = "snapshot", doc = "| [`snapshot`] | a cache written to a file and read back, hottest first |")]
+//! | [`weak`] | values that live as long as somebody uses them |
 //! | [`stats`], [`metrics`] | what happened, and how it is published |
 //! | [`config`], [`caches`] | settings of a cache, and the registry of named caches |
 //! | [`bytes`](mod@bytes), [`codec`] | the cache of byte strings that an HTTP API serves, with compression |
@@ -20,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 pub mod builder;
+pub mod bulk;
 pub mod bytes;
 pub mod cache;
 pub mod caches;
@@ -28,11 +37,21 @@ pub mod config;
 mod entry;
 pub mod error;
 pub mod expiry;
+pub mod inspect;
+pub mod key_entry;
+mod listener;
 pub mod load;
+pub mod loading;
+pub mod memo;
 pub mod metrics;
 pub mod policy;
+#[cfg(feature = "snapshot")]
+pub mod snapshot;
 pub mod stats;
 mod store;
+pub mod tags;
+mod terms;
+pub mod weak;
 pub mod weigher;
 
 pub use builder::CacheBuilder;
@@ -42,6 +61,14 @@ pub use caches::{AnyCache, Caches};
 pub use config::{CacheSettings, Compression};
 pub use error::{BuildError, CachesError, LoadError, NameError, PutError, Rejected, RejectedReason, UnknownPolicy};
 pub use expiry::{Clock, ManualClock};
+pub use inspect::Explanation;
+pub use key_entry::{Computed, KeyEntry, Modify, Op};
+pub use load::Keep;
+pub use loading::{Loaded, LoadingCache, LoadingStats};
+pub use memo::Memo;
 pub use policy::PolicyKind;
+#[cfg(feature = "snapshot")]
+pub use snapshot::{Restored, Saved, SnapshotError};
 pub use stats::{CacheStats, Cause, Evictions};
+pub use weak::{WeakCache, WeakStats};
 pub use weigher::Weigh;

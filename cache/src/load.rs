@@ -19,73 +19,141 @@ pub(crate) mod flight;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, Hash};
+use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cache::Cache;
-use crate::entry::Entry;
 use crate::error::LoadError;
+use crate::stats::Cause;
 use crate::store::Store;
-use crate::store::shard::Garbage;
+use crate::store::shard::State;
+use crate::terms::Terms;
 use flight::{Flight, Outcome, Wait, leading};
 
+/// What becomes of a value that a load or an update answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keep {
+    /// It is stored on the cache's terms, or on those of the call.
+    #[default]
+    Yes,
+    /// It is stored with this time to live.
+    For(Duration),
+    /// It is given to all who wait for it, and not stored.
+    No,
+}
+
 /// What a caller is to do about a key.
-enum Turn<'a, K, V, S>
+pub(crate) enum Turn<'a, K, V, S>
 where
     K: Hash + Eq,
     S: BuildHasher,
 {
     Hit(V),
-    Lead(Lead<'a, K, V, S>),
+    Lead(Lead<&'a Store<K, V, S>, K, V, S>),
     Wait(Wait<V>),
     Recursive,
 }
 
-/// The right to load a key. Dropped before its end, it lets the waiters go on at once.
-struct Lead<'a, K, V, S>
+/// What a caller that wants to change a key, present or not, is to do.
+pub(crate) enum Claim<P, K, V, S>
 where
+    P: Deref<Target = Store<K, V, S>>,
     K: Hash + Eq,
     S: BuildHasher,
 {
-    store: &'a Store<K, V, S>,
+    /// It holds the key; the value is the live one it found.
+    Lead(Lead<P, K, V, S>, Option<V>),
+    Wait(Wait<V>),
+    Recursive,
+}
+
+/// The right to load or change a key. Dropped before its end, it lets the waiters go on at once.
+///
+/// `P` is how it reaches the store: a reference in a call, an `Arc` in a task of its own.
+pub(crate) struct Lead<P, K, V, S>
+where
+    P: Deref<Target = Store<K, V, S>>,
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    store: P,
     hash: u64,
-    flight: Arc<Flight<V>>,
+    pub(crate) flight: Arc<Flight<V>>,
     started: u64,
+    terms: Terms,
+    /// Whether this counts as a load; an update does not.
+    load: bool,
     ended: bool,
 }
 
-impl<K, V, S> Lead<'_, K, V, S>
+impl<P, K, V, S> Lead<P, K, V, S>
 where
+    P: Deref<Target = Store<K, V, S>>,
     K: Hash + Eq,
     S: BuildHasher,
 {
+    fn new(store: P, hash: u64, flight: Arc<Flight<V>>, terms: &Terms, load: bool) -> Self {
+        let started = if load { store.clock.now() } else { 0 };
+        Self { store, hash, flight, started, terms: terms.clone(), load, ended: false }
+    }
+
+    /// Takes the key out of this lead's hands and puts it into those of one that owns its way to the store.
+    pub(crate) fn owned(mut self, store: &Arc<Store<K, V, S>>) -> Lead<Arc<Store<K, V, S>>, K, V, S> {
+        debug_assert!(std::ptr::eq(Arc::as_ptr(store), &raw const *self.store));
+        self.ended = true;
+        Lead {
+            store: Arc::clone(store),
+            hash: self.hash,
+            flight: Arc::clone(&self.flight),
+            started: self.started,
+            terms: self.terms.clone(),
+            load: self.load,
+            ended: false,
+        }
+    }
+
     fn nanos(&self) -> u64 {
-        self.store.clock.now().saturating_sub(self.started)
+        if self.load { self.store.clock.now().saturating_sub(self.started) } else { 0 }
     }
 
     /// Stores the value unless something newer happened to the key, and serves the waiters.
-    fn complete(mut self, key: K, value: V) -> V
+    pub(crate) fn complete(self, key: K, value: V) -> V
     where
         V: Clone,
     {
+        self.complete_as(key, value, Keep::Yes)
+    }
+
+    /// Like [`complete`](Self::complete), where the value may have to go unstored.
+    pub(crate) fn complete_as(mut self, key: K, value: V, keep: Keep) -> V
+    where
+        V: Clone,
+    {
+        if let Keep::For(ttl) = keep {
+            self.terms.ttl = Some(ttl);
+        }
         // The weigher and the value's `clone` are the user's: they run before the lock, and while dropping `self`
         // still means that the load was given up.
-        let appraised = self.store.appraise(&key, &value, None);
-        let stored = appraised.is_ok().then(|| value.clone());
+        let appraised = (keep != Keep::No).then(|| self.store.appraise(&key, &value, &self.terms));
+        let stored = matches!(appraised, Some(Ok(_))).then(|| value.clone());
         let nanos = self.nanos();
-        let mut garbage = Garbage::new();
+        let mut garbage = self.store.garbage();
         let mut state = self.store.lock(self.hash);
-        state.counters.loads += 1;
-        state.counters.load_nanos = state.counters.load_nanos.saturating_add(nanos);
+        self.count(&mut state, nanos);
         let current = state.flights.end(self.hash, &self.flight);
         let mut unused = None;
         match (&current, appraised, stored) {
-            (Some(_), Ok((weight, deadline)), Some(value)) => {
-                let entry = Entry { key, value, hash: self.hash, weight, deadline };
-                self.store.put(&mut state, entry, &mut garbage);
+            (Some(_), Some(Ok(terms)), Some(value)) => {
+                self.store.put(&mut state, key, value, self.hash, &terms, &mut garbage);
             }
-            (Some(_), Err(_), _) => {
+            (Some(_), Some(Err(_)), _) => {
+                // What was to be replaced is out of date, as in an insertion.
                 state.counters.rejected += 1;
+                if let Some(token) = state.find(self.hash, &key) {
+                    garbage.push(state.take(token, Cause::Explicit, &self.store.budget), Cause::Explicit);
+                }
                 unused = Some((key, None));
             }
             (_, _, stored) => unused = Some((key, stored)),
@@ -98,17 +166,63 @@ where
             self.flight.settle(Outcome::Done(Arc::new(value.clone())));
         }
         self.ended = true;
+        drop(garbage);
         value
     }
 
+    /// Removes the value of the key unless something newer happened to it. Who waits tries again.
+    pub(crate) fn remove(mut self, key: &K) {
+        let mut garbage = self.store.garbage();
+        let mut state = self.store.lock(self.hash);
+        let current = state.flights.end(self.hash, &self.flight);
+        if current.is_some()
+            && let Some(token) = state.find(self.hash, key)
+        {
+            garbage.push(state.take(token, Cause::Explicit, &self.store.budget), Cause::Explicit);
+        }
+        drop(state);
+        drop(current);
+        self.flight.settle(Outcome::Abandoned);
+        self.ended = true;
+        drop(garbage);
+    }
+
+    /// Leaves the key as it is. Who waits tries again.
+    pub(crate) fn leave(self) {
+        self.end(Outcome::Abandoned);
+    }
+
+    /// Ends a bulk load that brought nothing for this key.
+    pub(crate) fn absent(self) {
+        let nanos = self.nanos();
+        self.count(&mut self.store.lock(self.hash), nanos);
+        self.record(nanos);
+        self.end(Outcome::Absent);
+    }
+
+    /// Says whether this is to be counted as a load.
+    pub(crate) fn counts(&mut self, load: bool) {
+        self.load = load;
+    }
+
+    fn end(mut self, outcome: Outcome<V>) {
+        let current = self.store.lock(self.hash).flights.end(self.hash, &self.flight);
+        drop(current);
+        self.flight.settle(outcome);
+        self.ended = true;
+    }
+
     /// Tells the waiters that the load failed.
-    fn fail<E: Send + Sync + 'static>(mut self, error: E) -> LoadError<E> {
-        let error = Arc::new(error);
+    pub(crate) fn fail<E: Send + Sync + 'static>(self, error: E) -> LoadError<E> {
+        self.fail_with(Arc::new(error))
+    }
+
+    /// Like [`fail`](Self::fail), with an error that others share already.
+    pub(crate) fn fail_with<E: Send + Sync + 'static>(mut self, error: Arc<E>) -> LoadError<E> {
         let nanos = self.nanos();
         let mut state = self.store.lock(self.hash);
-        state.counters.loads += 1;
-        state.counters.load_failures += 1;
-        state.counters.load_nanos = state.counters.load_nanos.saturating_add(nanos);
+        self.count(&mut state, nanos);
+        state.counters.load_failures += u64::from(self.load);
         let current = state.flights.end(self.hash, &self.flight);
         drop(state);
         drop(current);
@@ -118,15 +232,25 @@ where
         LoadError::Failed { cache: self.store.name.clone(), error }
     }
 
+    fn count(&self, state: &mut State<K, V>, nanos: u64) {
+        if self.load {
+            state.counters.loads += 1;
+            state.counters.load_nanos = state.counters.load_nanos.saturating_add(nanos);
+        }
+    }
+
     fn record(&self, nanos: u64) {
-        if let Some(handles) = self.store.metrics() {
+        if self.load
+            && let Some(handles) = self.store.metrics()
+        {
             handles.record_load(nanos);
         }
     }
 }
 
-impl<K, V, S> Drop for Lead<'_, K, V, S>
+impl<P, K, V, S> Drop for Lead<P, K, V, S>
 where
+    P: Deref<Target = Store<K, V, S>>,
     K: Hash + Eq,
     S: BuildHasher,
 {
@@ -136,7 +260,7 @@ where
         }
         let mut state = self.store.lock(self.hash);
         let current = state.flights.end(self.hash, &self.flight);
-        state.counters.load_aborts += 1;
+        state.counters.load_aborts += u64::from(self.load);
         drop(state);
         drop(current);
         self.flight.settle(Outcome::Abandoned);
@@ -206,29 +330,7 @@ where
         Fut: Future<Output = Result<V, E>>,
         E: Send + Sync + 'static,
     {
-        let hash = self.store.hash(&key);
-        let mut turn = self.turn(hash, &key, true);
-        loop {
-            match turn {
-                Turn::Hit(value) => return Ok(value),
-                Turn::Recursive => return Err(LoadError::Recursive { cache: self.store.name.clone() }),
-                Turn::Wait(wait) => {
-                    if let Some(result) = self.landed(wait.await) {
-                        return result;
-                    }
-                }
-                Turn::Lead(lead) => {
-                    let flight = Arc::clone(&lead.flight);
-                    let mut loading = pin!(leading(&flight, load));
-                    let result = poll_fn(|context| leading(&flight, || loading.as_mut().poll(context))).await;
-                    return match result {
-                        Ok(value) => Ok(lead.complete(key, value)),
-                        Err(error) => Err(lead.fail(error)),
-                    };
-                }
-            }
-            turn = self.turn(hash, &key, false);
-        }
+        self.load_with(key, &Terms::default(), load, |_| Keep::Yes).await
     }
 
     /// Like [`get_with`](Self::get_with), for threads: blocks while another call loads the key.
@@ -259,12 +361,76 @@ where
         F: FnOnce() -> Result<V, E>,
         E: Send + Sync + 'static,
     {
+        self.load_blocking(key, &Terms::default(), load, |_| Keep::Yes)
+    }
+}
+
+/// What all ways to load come down to.
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Clone,
+    V: Clone,
+    S: BuildHasher,
+{
+    /// Gets or loads on terms; `keep` decides about a loaded value.
+    pub(crate) async fn load_with<F, Fut, E>(
+        &self,
+        key: K,
+        terms: &Terms,
+        load: F,
+        keep: impl FnOnce(&V) -> Keep,
+    ) -> Result<V, LoadError<E>>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<V, E>>,
+        E: Send + Sync + 'static,
+    {
         let hash = self.store.hash(&key);
-        let mut turn = self.turn(hash, &key, true);
+        let mut turn = self.turn(hash, &key, terms, true);
         loop {
             match turn {
                 Turn::Hit(value) => return Ok(value),
-                Turn::Recursive => return Err(LoadError::Recursive { cache: self.store.name.clone() }),
+                Turn::Recursive => return Err(self.recursive()),
+                Turn::Wait(wait) => {
+                    if let Some(result) = self.landed(wait.await) {
+                        return result;
+                    }
+                }
+                Turn::Lead(lead) => {
+                    let flight = Arc::clone(&lead.flight);
+                    let mut loading = pin!(leading(&flight, load));
+                    let result = poll_fn(|context| leading(&flight, || loading.as_mut().poll(context))).await;
+                    return match result {
+                        Ok(value) => {
+                            let keep = keep(&value);
+                            Ok(lead.complete_as(key, value, keep))
+                        }
+                        Err(error) => Err(lead.fail(error)),
+                    };
+                }
+            }
+            turn = self.turn(hash, &key, terms, false);
+        }
+    }
+
+    /// Like [`load_with`](Self::load_with), for threads.
+    pub(crate) fn load_blocking<F, E>(
+        &self,
+        key: K,
+        terms: &Terms,
+        load: F,
+        keep: impl FnOnce(&V) -> Keep,
+    ) -> Result<V, LoadError<E>>
+    where
+        F: FnOnce() -> Result<V, E>,
+        E: Send + Sync + 'static,
+    {
+        let hash = self.store.hash(&key);
+        let mut turn = self.turn(hash, &key, terms, true);
+        loop {
+            match turn {
+                Turn::Hit(value) => return Ok(value),
+                Turn::Recursive => return Err(self.recursive()),
                 Turn::Wait(wait) => {
                     if let Some(result) = self.landed(wait.block()) {
                         return result;
@@ -273,20 +439,27 @@ where
                 Turn::Lead(lead) => {
                     let flight = Arc::clone(&lead.flight);
                     return match leading(&flight, load) {
-                        Ok(value) => Ok(lead.complete(key, value)),
+                        Ok(value) => {
+                            let keep = keep(&value);
+                            Ok(lead.complete_as(key, value, keep))
+                        }
                         Err(error) => Err(lead.fail(error)),
                     };
                 }
             }
-            turn = self.turn(hash, &key, false);
+            turn = self.turn(hash, &key, terms, false);
         }
+    }
+
+    pub(crate) fn recursive<E>(&self) -> LoadError<E> {
+        LoadError::Recursive { cache: self.store.name.clone() }
     }
 
     /// Looks the key up and, if it is missing, joins its flight or starts one; all under one lock. Only the first
     /// look of a call is counted.
-    fn turn(&self, hash: u64, key: &K, first: bool) -> Turn<'_, K, V, S> {
+    pub(crate) fn turn(&self, hash: u64, key: &K, terms: &Terms, first: bool) -> Turn<'_, K, V, S> {
         let store = &*self.store;
-        let mut garbage = Garbage::new();
+        let mut garbage = store.garbage();
         let mut state = store.lock(hash);
         let found = if first {
             state.look_up(hash, key, &store.clock, &store.budget, &mut garbage)
@@ -304,30 +477,49 @@ where
                 Turn::Wait(Wait::new(flight))
             }
         } else {
-            let flight = state.flights.begin(hash, key.clone());
-            Turn::Lead(Lead { store, hash, flight, started: store.clock.now(), ended: false })
+            let flight = state.flights.begin(hash, key.clone(), terms.tags.clone());
+            Turn::Lead(Lead::new(store, hash, flight, terms, true))
         };
         drop(state);
         turn
     }
 
+    /// Takes hold of a key, whether it has a value or not, unless somebody else does. Counts neither hit nor miss.
+    pub(crate) fn claim<P>(&self, store: P, hash: u64, key: &K, terms: &Terms, load: bool) -> Claim<P, K, V, S>
+    where
+        P: Deref<Target = Store<K, V, S>>,
+    {
+        // A flight that was detached by an insertion still knows its thread, so recursion is only found while it counts.
+        let mut state = self.store.lock(hash);
+        if let Some(flight) = state.flights.find(hash, key) {
+            if flight.is_led_here() {
+                return Claim::Recursive;
+            }
+            return Claim::Wait(Wait::new(Arc::clone(flight)));
+        }
+        let old = state.find_live(hash, key, &self.store.clock).map(|token| state.slab.get(token).value.clone());
+        let flight = state.flights.begin(hash, key.clone(), terms.tags.clone());
+        drop(state);
+        Claim::Lead(Lead::new(store, hash, flight, terms, load), old)
+    }
+
     /// What a flight that was waited for means to this caller; `None` sends it round again.
-    fn landed<E: Send + Sync + 'static>(&self, outcome: Outcome<V>) -> Option<Result<V, LoadError<E>>> {
+    pub(crate) fn landed<E: Send + Sync + 'static>(&self, outcome: Outcome<V>) -> Option<Result<V, LoadError<E>>> {
         match outcome {
             Outcome::Done(value) => Some(Ok(Arc::unwrap_or_clone(value))),
             Outcome::Failed(error) => {
                 let error = error.downcast::<E>().ok()?;
                 Some(Err(LoadError::Failed { cache: self.store.name.clone(), error }))
             }
-            Outcome::Abandoned => None,
+            Outcome::Abandoned | Outcome::Absent => None,
         }
     }
 }
 
-fn unwrap_infallible<V>(result: Result<V, LoadError<Infallible>>) -> V {
+pub(crate) fn unwrap_infallible<V>(result: Result<V, LoadError<Infallible>>) -> V {
     match result {
         Ok(value) => value,
         Err(LoadError::Failed { error, .. }) => match *error {},
-        Err(error @ LoadError::Recursive { .. }) => panic!("{error}"),
+        Err(error) => panic!("{error}"),
     }
 }

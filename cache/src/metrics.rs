@@ -12,6 +12,11 @@
 //! | `trimtab_cache_loads_total`, `…_load_failures_total`, `…_load_aborts_total` | counter | cache | loads |
 //! | `trimtab_cache_load_joins_total` | counter | cache | calls |
 //! | `trimtab_cache_load_seconds` | histogram | cache | seconds |
+//! | `trimtab_cache_refreshes_total`, `…_refresh_failures_total` | counter | cache | reloads of a [loading cache](crate::LoadingCache) |
+//! | `trimtab_cache_stale_total` | counter | cache, reason (`error`, `timeout`) | answers out of date |
+//! | `trimtab_cache_load_timeouts_total` | counter | cache | calls |
+//! | `trimtab_cache_vanished_total` | counter | cache | values of a [weak cache](crate::WeakCache) whose last owner left |
+//! | `trimtab_cache_listener_panics_total` | counter | cache | calls |
 //! | `trimtab_cache_entries`, `…_capacity_entries` | gauge | cache | entries |
 //! | `trimtab_cache_weight_bytes`, `…_capacity_bytes` | gauge | cache | bytes |
 //!
@@ -19,7 +24,9 @@
 
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
+use crate::loading::LoadingStats;
 use crate::stats::{CacheStats, Cause};
+use crate::weak::WeakStats;
 
 /// Lookups that found a live entry.
 pub const HITS: &str = "trimtab_cache_hits_total";
@@ -43,6 +50,8 @@ pub const LOAD_ABORTS: &str = "trimtab_cache_load_aborts_total";
 pub const LOAD_JOINS: &str = "trimtab_cache_load_joins_total";
 /// Time of a load.
 pub const LOAD_SECONDS: &str = "trimtab_cache_load_seconds";
+/// Calls of a listener that panicked.
+pub const LISTENER_PANICS: &str = "trimtab_cache_listener_panics_total";
 /// Entries held.
 pub const ENTRIES: &str = "trimtab_cache_entries";
 /// Limit on entries.
@@ -51,6 +60,18 @@ pub const CAPACITY_ENTRIES: &str = "trimtab_cache_capacity_entries";
 pub const WEIGHT: &str = "trimtab_cache_weight_bytes";
 /// Limit on bytes.
 pub const CAPACITY_BYTES: &str = "trimtab_cache_capacity_bytes";
+
+/// Reloads of ageing values by a loading cache.
+pub const REFRESHES: &str = "trimtab_cache_refreshes_total";
+/// Such reloads that failed.
+pub const REFRESH_FAILURES: &str = "trimtab_cache_refresh_failures_total";
+/// Answers with a value out of date, by reason.
+pub const STALE: &str = "trimtab_cache_stale_total";
+/// Calls that ended without an answer after the hard time-out.
+pub const LOAD_TIMEOUTS: &str = "trimtab_cache_load_timeouts_total";
+
+/// Values of a weak cache that were found dead.
+pub const VANISHED: &str = "trimtab_cache_vanished_total";
 
 /// The resolved handles of one cache.
 #[derive(Debug)]
@@ -67,6 +88,7 @@ pub(crate) struct Handles {
     load_aborts: Counter,
     load_joins: Counter,
     load_seconds: Histogram,
+    listener_panics: Counter,
     entries: Gauge,
     weight: Gauge,
 }
@@ -88,6 +110,7 @@ impl Handles {
             load_aborts: counter!(LOAD_ABORTS, &labels()),
             load_joins: counter!(LOAD_JOINS, &labels()),
             load_seconds: histogram!(LOAD_SECONDS, &labels()),
+            listener_panics: counter!(LISTENER_PANICS, &labels()),
             entries: gauge!(ENTRIES, &labels()),
             weight: gauge!(WEIGHT, &labels()),
             cache,
@@ -107,6 +130,7 @@ impl Handles {
         self.load_failures.absolute(stats.load_failures);
         self.load_aborts.absolute(stats.load_aborts);
         self.load_joins.absolute(stats.load_joins);
+        self.listener_panics.absolute(stats.listener_panics);
         self.entries.set(stats.entries as f64);
         self.weight.set(stats.weight_bytes as f64);
         // Limits may be set and lifted at run time, so these two are looked up: publication is rare.
@@ -122,6 +146,35 @@ impl Handles {
     }
 }
 
+/// Publishes what a loading cache counts beside the cache below. Looked up each time: publication is rare.
+pub(crate) fn publish_loading(cache: &str, stats: &LoadingStats) {
+    let counts =
+        [(REFRESHES, stats.refreshes), (REFRESH_FAILURES, stats.refresh_failures), (LOAD_TIMEOUTS, stats.timeouts)];
+    for (name, count) in counts {
+        counter!(name, "cache" => cache.to_string()).absolute(count);
+    }
+    for (reason, count) in [("error", stats.stale_on_error), ("timeout", stats.stale_on_timeout)] {
+        counter!(STALE, "cache" => cache.to_string(), "reason" => reason).absolute(count);
+    }
+}
+
+/// Publishes a weak cache: what it has in common with others under the same names. Looked up each time.
+pub(crate) fn publish_weak(cache: &str, stats: &WeakStats) {
+    let counts = [
+        (HITS, stats.hits),
+        (MISSES, stats.misses),
+        (INSERTS, stats.created),
+        (LOAD_FAILURES, stats.failures),
+        (LOAD_ABORTS, stats.aborts),
+        (LOAD_JOINS, stats.joins),
+        (VANISHED, stats.vanished),
+    ];
+    for (name, count) in counts {
+        counter!(name, "cache" => cache.to_string()).absolute(count);
+    }
+    gauge!(ENTRIES, "cache" => cache.to_string()).set(stats.alive as f64);
+}
+
 fn describe() {
     metrics::describe_counter!(HITS, Unit::Count, "Lookups that found a live entry");
     metrics::describe_counter!(MISSES, Unit::Count, "Lookups that found none");
@@ -134,6 +187,16 @@ fn describe() {
     metrics::describe_counter!(LOAD_ABORTS, Unit::Count, "Loaders that were cancelled or panicked");
     metrics::describe_counter!(LOAD_JOINS, Unit::Count, "Calls that waited for another call's load");
     metrics::describe_histogram!(LOAD_SECONDS, Unit::Seconds, "Time of a load");
+    metrics::describe_counter!(LISTENER_PANICS, Unit::Count, "Calls of the listener that panicked");
+    metrics::describe_counter!(REFRESHES, Unit::Count, "Reloads of ageing values");
+    metrics::describe_counter!(REFRESH_FAILURES, Unit::Count, "Reloads of ageing values that failed");
+    metrics::describe_counter!(STALE, Unit::Count, "Answers with a value out of date, by reason");
+    metrics::describe_counter!(
+        LOAD_TIMEOUTS,
+        Unit::Count,
+        "Calls that ended without an answer after the hard time-out"
+    );
+    metrics::describe_counter!(VANISHED, Unit::Count, "Values of a weak cache whose last owner left");
     metrics::describe_gauge!(ENTRIES, Unit::Count, "Entries held");
     metrics::describe_gauge!(CAPACITY_ENTRIES, Unit::Count, "Limit on entries");
     metrics::describe_gauge!(WEIGHT, Unit::Bytes, "Bytes held, overhead included");

@@ -99,6 +99,26 @@ pub(crate) trait Policy {
 
     /// Called after an insertion for which nothing had to leave.
     fn settle(&mut self) {}
+
+    /// All tokens, the one that would be kept longest first. O(n log n) at most; for inspection and snapshots.
+    fn order(&self) -> Vec<u32>;
+
+    /// Where an entry stands.
+    fn standing(&self, token: u32) -> Standing;
+
+    /// An entry that just came in is known to have been asked for so often.
+    #[cfg_attr(not(feature = "snapshot"), allow(dead_code, reason = "only snapshots need it"))]
+    fn recall(&mut self, token: u32, frequency: u32) {
+        let _ = (token, frequency);
+    }
+}
+
+/// What a policy knows about one entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) segment: &'static str,
+    /// Estimated uses of late, if the policy counts them.
+    pub(crate) frequency: Option<u32>,
 }
 
 /// The policies by value, so that a hit costs a branch and not a virtual call.
@@ -168,5 +188,17 @@ impl Policy for Engine {
 
     fn settle(&mut self) {
         each!(self, policy => policy.settle());
+    }
+
+    fn order(&self) -> Vec<u32> {
+        each!(self, policy => policy.order())
+    }
+
+    fn standing(&self, token: u32) -> Standing {
+        each!(self, policy => policy.standing(token))
+    }
+
+    fn recall(&mut self, token: u32, frequency: u32) {
+        each!(self, policy => policy.recall(token, frequency));
     }
 }

@@ -15,7 +15,7 @@ pub enum Cause {
     Capacity,
     /// The cache held more bytes than `max_bytes`.
     Size,
-    /// Its time to live was over.
+    /// Its time was over: its time to live, or the time it may go unused.
     Expired,
     /// It was removed, invalidated or cleared on request.
     Explicit,
@@ -122,6 +122,8 @@ pub struct CacheStats {
     pub load_joins: u64,
     /// Time spent in loaders that ran to their end, in seconds.
     pub load_seconds: f64,
+    /// Calls of the listener that panicked.
+    pub listener_panics: u64,
 }
 
 impl CacheStats {

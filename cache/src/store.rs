@@ -4,6 +4,8 @@
 //! the other shards in rotation. It never holds two locks, and drops what it evicted after the last one.
 
 pub(crate) mod budget;
+mod inspect;
+mod leave;
 pub(crate) mod shard;
 pub(crate) mod slab;
 
@@ -18,10 +20,14 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::entry::Entry;
 use crate::error::RejectedReason;
+use crate::expiry::rule::Rule;
 use crate::expiry::{self, Clock, NEVER};
+use crate::listener::Listener;
 use crate::metrics::Handles;
 use crate::policy::{Engine, Policy, PolicyKind};
 use crate::stats::{CacheStats, Cause, Counters};
+use crate::tags;
+use crate::terms::{Appraisal, Terms};
 use crate::weigher::Weigher;
 use budget::{Budget, UNLIMITED};
 use shard::{Garbage, Shard, State};
@@ -47,6 +53,9 @@ pub(crate) struct Store<K, V, S> {
     overhead: u64,
     /// Nanoseconds, or [`NEVER`].
     ttl: AtomicU64,
+    pub(crate) rule: Rule,
+    lifetime: Option<Lifetime<K, V>>,
+    listener: Option<Listener<K, V>>,
     /// Where the next search for room in other shards begins.
     rotation: AtomicUsize,
     /// `None` when metrics are off; resolved at the first publication.
@@ -66,7 +75,13 @@ pub(crate) struct Plan<K, V, S> {
     pub(crate) overhead: u64,
     pub(crate) ttl: Option<Duration>,
     pub(crate) metrics: bool,
+    pub(crate) rule: Rule,
+    pub(crate) lifetime: Option<Lifetime<K, V>>,
+    pub(crate) listener: Option<Listener<K, V>>,
 }
+
+/// A user's function from key and value to a time to live.
+pub(crate) type Lifetime<K, V> = Arc<dyn Fn(&K, &V) -> Option<Duration> + Send + Sync>;
 
 /// In which order other shards are asked to make room.
 #[derive(Clone, Copy, PartialEq)]
@@ -88,7 +103,7 @@ impl<K, V, S> Store<K, V, S> {
         let by_weight = plan.max_bytes.is_some();
         let shards = Engine::for_shards(plan.policy, plan.shards, seed)
             .into_iter()
-            .map(|engine| Shard { state: Mutex::new(State::new(engine, by_weight)) })
+            .map(|engine| Shard { state: Mutex::new(State::new(engine, by_weight, plan.rule)) })
             .collect();
         let uniform = plan.weigher.is_none().then_some(plan.overhead);
         Self {
@@ -101,6 +116,9 @@ impl<K, V, S> Store<K, V, S> {
             weigher: plan.weigher,
             overhead: plan.overhead,
             ttl: AtomicU64::new(plan.ttl.map_or(NEVER, expiry::nanos)),
+            rule: plan.rule,
+            lifetime: plan.lifetime,
+            listener: plan.listener,
             rotation: AtomicUsize::new(0),
             metrics: plan.metrics.then(OnceLock::new),
         }
@@ -135,26 +153,35 @@ impl<K, V, S> Store<K, V, S> {
         self.ttl.store(ttl.map_or(NEVER, expiry::nanos), Ordering::Relaxed);
     }
 
-    /// Weight and deadline of an entry to be, or why there must be none. Runs the weigher, hence before any lock.
-    pub(crate) fn appraise(&self, key: &K, value: &V, ttl: Option<Duration>) -> Result<(u64, u64), RejectedReason> {
-        let ttl = ttl.or_else(|| self.ttl());
-        if ttl.is_some_and(|ttl| ttl.is_zero()) {
+    /// Weight and deadline of an entry to be, or why there must be none. Runs the user's weigher and expiry, hence before
+    /// any lock.
+    pub(crate) fn appraise(&self, key: &K, value: &V, terms: &Terms) -> Result<Appraisal, RejectedReason> {
+        let own_ttl = terms.ttl.or_else(|| self.lifetime.as_ref().and_then(|lifetime| lifetime(key, value)));
+        if own_ttl.is_some_and(|ttl| ttl.is_zero()) {
             return Err(RejectedReason::ZeroTtl);
         }
-        let own = self.weigher.as_ref().map_or(0, |weigher| weigher(key, value));
-        let weight = own.saturating_add(self.overhead);
+        let tags = tags::weigh(&terms.tags)?;
+        // Without a weigher every entry weighs the same, which the budget relies on.
+        let own = self.weigher.as_ref().map_or(0, |weigher| weigher(key, value).saturating_add(tags));
+        let mut weight = own.saturating_add(self.overhead);
         let limit = self.budget.max_bytes();
         if limit == UNLIMITED {
-            return Ok((weight.min(WEIGHT_MAX), self.deadline(ttl)));
-        }
-        if weight > limit {
+            weight = weight.min(WEIGHT_MAX);
+        } else if weight > limit {
             return Err(RejectedReason::TooHeavy { weight, limit });
         }
-        Ok((weight, self.deadline(ttl)))
+        let (deadline, span) = self.rule.begin(&self.clock, own_ttl, self.ttl());
+        Ok(Appraisal { weight, deadline, span, tags: terms.tags.clone() })
     }
 
-    fn deadline(&self, ttl: Option<Duration>) -> u64 {
-        ttl.map_or(NEVER, |ttl| expiry::deadline(self.clock.now(), ttl))
+    /// Collects what leaves, and tells the listener about it when it is dropped: declare it before taking a lock.
+    pub(crate) fn garbage(&self) -> Garbage<'_, K, V> {
+        Garbage::new(self.listener.as_ref())
+    }
+
+    /// How often the listener panicked.
+    fn listener_panics(&self) -> u64 {
+        self.listener.as_ref().map_or(0, Listener::panics)
     }
 
     /// Whether a shard holds at least its even part of what is scarce.
@@ -167,7 +194,7 @@ impl<K, V, S> Store<K, V, S> {
     }
 
     /// Makes room in the other shards until the budget is met. `own` is the shard of a newcomer that goes last.
-    pub(crate) fn balance(&self, own: Option<usize>, garbage: &mut Garbage<K, V>) {
+    pub(crate) fn balance(&self, own: Option<usize>, garbage: &mut Garbage<'_, K, V>) {
         'search: while self.budget.over().is_some() {
             for turn in [Turn::Fair, Turn::Any, Turn::Last] {
                 if self.make_room(own, turn, garbage) {
@@ -179,7 +206,7 @@ impl<K, V, S> Store<K, V, S> {
     }
 
     /// One round over all shards; answers whether anything left.
-    fn make_room(&self, own: Option<usize>, turn: Turn, garbage: &mut Garbage<K, V>) -> bool {
+    fn make_room(&self, own: Option<usize>, turn: Turn, garbage: &mut Garbage<'_, K, V>) -> bool {
         let before = garbage.len();
         let parts = self.shards.len();
         for _ in 0..parts {
@@ -193,7 +220,7 @@ impl<K, V, S> Store<K, V, S> {
                     break;
                 }
                 match state.evict(cause, &self.budget) {
-                    Some(entry) => garbage.push(entry),
+                    Some(entry) => garbage.push(entry, cause),
                     None => break,
                 }
                 if turn == Turn::Any {
@@ -209,7 +236,7 @@ impl<K, V, S> Store<K, V, S> {
         let mut removed = 0;
         for shard in &self.shards {
             for _ in 0..EXPIRE_PER_SHARD / EXPIRE_PER_LOCK {
-                let mut garbage = Garbage::new();
+                let mut garbage = self.garbage();
                 let more = shard.state.lock().expire(&self.clock, EXPIRE_PER_LOCK, &self.budget, &mut garbage);
                 removed += garbage.len();
                 if !more {
@@ -223,12 +250,12 @@ impl<K, V, S> Store<K, V, S> {
     /// Removes everything; loads in flight will not be stored.
     pub(crate) fn clear(&self) {
         for shard in &self.shards {
-            let mut garbage = Garbage::new();
+            let mut garbage = self.garbage();
             let mut state = shard.state.lock();
             let flights = state.flights.detach_all();
             let tokens: Vec<u32> = state.slab.iter_from(0).map(|(token, _)| token).collect();
             for token in tokens {
-                garbage.push(state.take(token, Cause::Explicit, &self.budget));
+                garbage.push(state.take(token, Cause::Explicit, &self.budget), Cause::Explicit);
             }
             state.compact_if_empty();
             drop(state);
@@ -259,6 +286,7 @@ impl<K, V, S> Store<K, V, S> {
             load_aborts: sum.load_aborts,
             load_joins: sum.load_joins,
             load_seconds: sum.load_nanos as f64 / 1e9,
+            listener_panics: self.listener_panics(),
         }
     }
 
@@ -312,7 +340,7 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hash(key);
-        let mut garbage = Garbage::new();
+        let mut garbage = self.garbage();
         let mut state = self.lock(hash);
         let found = state.look_up(hash, key, &self.clock, &self.budget, &mut garbage);
         let answer = found.map(|token| read(state.slab.get(token)));
@@ -333,20 +361,19 @@ where
     }
 
     /// Stores a value, or gives it back and removes the old one.
-    pub(crate) fn insert(&self, key: K, value: V, ttl: Option<Duration>) -> Result<(), (V, RejectedReason)> {
+    pub(crate) fn insert(&self, key: K, value: V, terms: &Terms) -> Result<(), (V, RejectedReason)> {
         let hash = self.hash(&key);
-        let (weight, deadline) = match self.appraise(&key, &value, ttl) {
+        let appraised = match self.appraise(&key, &value, terms) {
             Ok(appraised) => appraised,
             Err(reason) => {
                 self.refuse(hash, &key);
                 return Err((value, reason));
             }
         };
-        let mut garbage = Garbage::new();
+        let mut garbage = self.garbage();
         let mut state = self.lock(hash);
         let flight = state.flights.detach(hash, &key);
-        let entry = Entry { key, value, hash, weight, deadline };
-        self.put(&mut state, entry, &mut garbage);
+        self.put(&mut state, key, value, hash, &appraised, &mut garbage);
         drop(state);
         drop(flight);
         self.balance(Some(self.shard_of(hash)), &mut garbage);
@@ -354,23 +381,33 @@ where
     }
 
     /// Stores an entry in its shard, and makes room there as far as that is fair. The caller then calls `settle`.
-    pub(crate) fn put(&self, state: &mut State<K, V>, entry: Entry<K, V>, garbage: &mut Garbage<K, V>) {
+    pub(crate) fn put(
+        &self,
+        state: &mut State<K, V>,
+        key: K,
+        value: V,
+        hash: u64,
+        terms: &Appraisal,
+        garbage: &mut Garbage<'_, K, V>,
+    ) {
         state.expire(&self.clock, EXPIRE_PER_INSERT, &self.budget, garbage);
+        let entry = Entry { key, value, hash, weight: terms.weight, deadline: terms.deadline };
         if let Some(token) = state.find(entry.hash, &entry.key) {
             let old = state.slab.get(token);
             if old.may_expire() && old.deadline <= self.clock.now() {
-                garbage.push(state.take(token, Cause::Expired, &self.budget));
-                state.add(entry, &self.budget);
+                garbage.push(state.take(token, Cause::Expired, &self.budget), Cause::Expired);
+                state.add(entry, terms, &self.budget);
             } else {
-                let Entry { key, value, weight, deadline, .. } = entry;
-                garbage.key = Some(key);
-                garbage.value = Some(state.replace(token, value, weight, deadline, &self.budget));
+                let Entry { key, value, .. } = entry;
+                let old = state.replace(token, value, terms, &self.budget);
+                garbage.push_replaced(key, old);
             }
         } else {
             if state.is_full() {
-                garbage.push(state.evict(Cause::Capacity, &self.budget).expect("a full shard has a victim"));
+                let victim = state.evict(Cause::Capacity, &self.budget).expect("a full shard has a victim");
+                garbage.push(victim, Cause::Capacity);
             }
-            state.add(entry, &self.budget);
+            state.add(entry, terms, &self.budget);
         }
         let parts = self.shards.len() as u64;
         let mut evicted = false;
@@ -380,7 +417,7 @@ where
                 break;
             }
             let Some(victim) = state.evict(cause, &self.budget) else { break };
-            garbage.push(victim);
+            garbage.push(victim, cause);
             evicted = true;
         }
         if !evicted {
@@ -389,18 +426,21 @@ where
     }
 
     /// Makes room elsewhere after `put` and after the lock is released.
-    pub(crate) fn settle(&self, hash: u64, garbage: &mut Garbage<K, V>) {
+    pub(crate) fn settle(&self, hash: u64, garbage: &mut Garbage<'_, K, V>) {
         self.balance(Some(self.shard_of(hash)), garbage);
     }
 
     /// Counts a refusal, and removes the value that the refused one was to replace.
     pub(crate) fn refuse(&self, hash: u64, key: &K) {
+        let mut garbage = self.garbage();
         let mut state = self.lock(hash);
         state.counters.rejected += 1;
         let flight = state.flights.detach(hash, key);
-        let old = state.find(hash, key).map(|token| state.take(token, Cause::Explicit, &self.budget));
+        if let Some(token) = state.find(hash, key) {
+            garbage.push(state.take(token, Cause::Explicit, &self.budget), Cause::Explicit);
+        }
         drop(state);
-        drop((flight, old));
+        drop(flight);
     }
 
     /// Takes a live entry out.
@@ -416,10 +456,13 @@ where
             let entry = state.slab.get(token);
             let expired = entry.may_expire() && entry.deadline <= self.clock.now();
             let cause = if expired { Cause::Expired } else { Cause::Explicit };
-            (state.take(token, cause, &self.budget), expired)
+            (state.take(token, cause, &self.budget), cause)
         });
         drop(state);
         drop(flight);
-        removed.filter(|(_, expired)| !expired).map(|(entry, _)| (entry.key, entry.value))
+        if let (Some(listener), Some((entry, cause))) = (&self.listener, &removed) {
+            listener.tell(&entry.key, &entry.value, *cause);
+        }
+        removed.filter(|(_, cause)| *cause != Cause::Expired).map(|(entry, _)| (entry.key, entry.value))
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use metrics::{Counter, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use parking_lot::Mutex;
-use trimtab_cache::Cache;
+use trimtab_cache::{Cache, LoadingCache, ManualClock, WeakCache};
 
 /// Keeps one number for each metric: the value of a counter or gauge, how many times a histogram was recorded.
 #[derive(Default)]
@@ -91,6 +92,61 @@ fn published_numbers_are_those_of_the_statistics() {
         ("trimtab_cache_entries{cache=users}", 2),
         ("trimtab_cache_capacity_entries{cache=users}", 2),
         ("trimtab_cache_weight_bytes{cache=users}", 2 * Cache::<i32, ()>::entry_overhead()),
+    ] {
+        assert_eq!(notebook.value(key), value, "{key}");
+    }
+}
+
+#[test]
+fn loading_and_weak_caches_publish_what_they_count_besides() {
+    let notebook = Notebook::default();
+    metrics::with_local_recorder(&notebook, || {
+        let clock = ManualClock::new();
+        let builder = Cache::builder().name("prices").max_entries(10).clock(clock.clone());
+        let fails = Arc::new(AtomicU64::new(0));
+        let down = Arc::clone(&fails);
+        let cache = LoadingCache::builder(builder, move |_: u8| {
+            let answer = if down.load(Ordering::Relaxed) == 0 { Ok(1) } else { Err("down") };
+            async move { answer }
+        })
+        .ttl(Duration::from_secs(2))
+        .refresh_after(Duration::from_secs(1))
+        .stale_for(Duration::from_secs(9))
+        .build()
+        .unwrap();
+        let get = || tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(cache.get(1)).unwrap();
+        get();
+        clock.advance(Duration::from_secs(1));
+        get();
+        fails.store(1, Ordering::Relaxed);
+        clock.advance(Duration::from_secs(1));
+        get();
+        clock.advance(Duration::from_secs(1));
+        get();
+        cache.publish_metrics();
+        let files = WeakCache::named("files").unwrap();
+        let held = files.get_or_create(1, || 1);
+        drop(files.get_or_create(2, || 2));
+        files.sweep();
+        files.publish_metrics();
+        drop(held);
+        let panics =
+            Cache::builder().name("panics").max_entries(1).listener(|_: &u8, (): &(), _| panic!("no")).build().unwrap();
+        panics.insert(1, ());
+        panics.clear();
+        panics.publish_metrics();
+    });
+    for (key, value) in [
+        ("trimtab_cache_refreshes_total{cache=prices}", 2),
+        ("trimtab_cache_refresh_failures_total{cache=prices}", 1),
+        ("trimtab_cache_stale_total{cache=prices,reason=error}", 1),
+        ("trimtab_cache_stale_total{cache=prices,reason=timeout}", 0),
+        ("trimtab_cache_load_timeouts_total{cache=prices}", 0),
+        ("trimtab_cache_loads_total{cache=prices}", 4),
+        ("trimtab_cache_inserts_total{cache=files}", 2),
+        ("trimtab_cache_vanished_total{cache=files}", 1),
+        ("trimtab_cache_entries{cache=files}", 1),
+        ("trimtab_cache_listener_panics_total{cache=panics}", 1),
     ] {
         assert_eq!(notebook.value(key), value, "{key}");
     }

@@ -9,11 +9,14 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use hashbrown::HashTable;
 use parking_lot::Mutex;
+
+use crate::tags::Tags;
 
 /// How a load ended.
 pub(crate) enum Outcome<V> {
@@ -21,8 +24,10 @@ pub(crate) enum Outcome<V> {
     Done(Arc<V>),
     /// With an error of a type that only its callers know.
     Failed(Arc<dyn Any + Send + Sync>),
-    /// Its leader was dropped or panicked.
+    /// Its leader was dropped or panicked, or only looked.
     Abandoned,
+    /// A bulk load ended without this key: who asked for it in bulk has the answer, others load it themselves.
+    Absent,
 }
 
 impl<V> Clone for Outcome<V> {
@@ -31,12 +36,17 @@ impl<V> Clone for Outcome<V> {
             Self::Done(value) => Self::Done(value.clone()),
             Self::Failed(error) => Self::Failed(error.clone()),
             Self::Abandoned => Self::Abandoned,
+            Self::Absent => Self::Absent,
         }
     }
 }
 
 /// One load.
-pub(crate) struct Flight<V>(Mutex<Progress<V>>);
+pub(crate) struct Flight<V> {
+    progress: Mutex<Progress<V>>,
+    /// Address of the flight that stands for all of a bulk load; 0 for one that stands for itself.
+    stands_for: AtomicUsize,
+}
 
 enum Progress<V> {
     Running(Wakers),
@@ -53,7 +63,7 @@ struct Wakers {
 impl<V> Flight<V> {
     /// Ends the flight and wakes everybody. Only the first end counts.
     pub(crate) fn settle(&self, outcome: Outcome<V>) {
-        let mut progress = self.0.lock();
+        let mut progress = self.progress.lock();
         if matches!(*progress, Progress::Ended(_)) {
             return;
         }
@@ -66,7 +76,21 @@ impl<V> Flight<V> {
 
     /// Whether the current thread is inside this flight's loader.
     pub(crate) fn is_led_here(self: &Arc<Self>) -> bool {
-        LED_HERE.with_borrow(|led| led.contains(&Arc::as_ptr(self).addr()))
+        LED_HERE.with_borrow(|led| {
+            !led.is_empty() && {
+                let address = match self.stands_for.load(Ordering::Relaxed) {
+                    0 => Arc::as_ptr(self).addr(),
+                    first => first,
+                };
+                led.contains(&address)
+            }
+        })
+    }
+
+    /// Lets another flight of the same loader stand for this one, so that running the loader costs the same for one key as
+    /// for thousands. The other flight must live as long as this one is led.
+    pub(crate) fn follow(&self, first: &Arc<Self>) {
+        self.stands_for.store(Arc::as_ptr(first).addr(), Ordering::Relaxed);
     }
 }
 
@@ -125,7 +149,7 @@ impl<V> Future for Wait<V> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome<V>> {
         let this = &mut *self;
-        let mut progress = this.flight.0.lock();
+        let mut progress = this.flight.progress.lock();
         match &mut *progress {
             Progress::Ended(outcome) => Poll::Ready(outcome.clone()),
             Progress::Running(wakers) => {
@@ -151,7 +175,7 @@ impl<V> Future for Wait<V> {
 impl<V> Drop for Wait<V> {
     fn drop(&mut self) {
         let Some(slot) = self.slot else { return };
-        let mut progress = self.flight.0.lock();
+        let mut progress = self.flight.progress.lock();
         if let Progress::Running(wakers) = &mut *progress {
             let waker = wakers.slots[slot].take();
             wakers.free.push(slot);
@@ -169,6 +193,8 @@ pub(crate) struct Running<K, V> {
     hash: u64,
     key: K,
     flight: Arc<Flight<V>>,
+    /// What the value will be tagged with.
+    tags: Tags,
 }
 
 impl<K, V> Default for Flights<K, V> {
@@ -187,9 +213,10 @@ impl<K, V> Flights<K, V> {
     }
 
     /// Starts a flight for a key that has none.
-    pub(crate) fn begin(&mut self, hash: u64, key: K) -> Arc<Flight<V>> {
-        let flight = Arc::new(Flight(Mutex::new(Progress::Running(Wakers::default()))));
-        let running = Running { hash, key, flight: Arc::clone(&flight) };
+    pub(crate) fn begin(&mut self, hash: u64, key: K, tags: Tags) -> Arc<Flight<V>> {
+        let progress = Mutex::new(Progress::Running(Wakers::default()));
+        let flight = Arc::new(Flight { progress, stands_for: AtomicUsize::new(0) });
+        let running = Running { hash, key, flight: Arc::clone(&flight), tags };
         self.0.insert_unique(hash, running, |running| running.hash);
         flight
     }
@@ -211,6 +238,14 @@ impl<K, V> Flights<K, V> {
         }
         let slot = self.0.find_entry(hash, |running| running.hash == hash && running.key.borrow() == key);
         slot.ok().map(|slot| slot.remove().0)
+    }
+
+    /// Detaches the flights whose values would get a tag.
+    pub(crate) fn detach_tagged(&mut self, tag: &str) -> Vec<Running<K, V>> {
+        let tagged = |running: &mut Running<K, V>| {
+            running.tags.as_ref().is_some_and(|tags| tags.iter().any(|other| &**other == tag))
+        };
+        self.0.extract_if(tagged).collect()
     }
 
     /// Detaches all flights.

@@ -19,10 +19,10 @@
 
 use std::sync::Arc;
 
-use super::Policy;
 use super::list::{List, Nodes};
 use super::sketch::Sketch;
 use super::tuner::Tuner;
+use super::{Policy, Standing};
 
 const WINDOW: u8 = 0;
 const PROBATION: u8 = 1;
@@ -202,6 +202,30 @@ impl Policy for Adaptive {
         self.nodes.enter(token, hash, cost);
         self.nodes.get_mut(token).segment = WINDOW;
         self.window.push_front(&mut self.nodes, token);
+    }
+
+    fn order(&self) -> Vec<u32> {
+        let nodes = &self.nodes;
+        // The two parts that compete for room are judged by frequency; among equals the more recent stays.
+        let mut contested: Vec<_> = self.window.iter(nodes).chain(self.probation.iter(nodes)).collect();
+        contested.sort_by_key(|token| std::cmp::Reverse(self.sketch.estimate(nodes.get(*token).hash)));
+        self.protected.iter(nodes).chain(contested).collect()
+    }
+
+    fn standing(&self, token: u32) -> Standing {
+        let node = self.nodes.get(token);
+        let segment = match node.segment {
+            WINDOW => "window",
+            PROBATION => "probation",
+            _ => "protected",
+        };
+        Standing { segment, frequency: Some(self.sketch.estimate(node.hash)) }
+    }
+
+    fn recall(&mut self, token: u32, frequency: u32) {
+        let hash = self.nodes.get(token).hash;
+        // The counters stop at 15, and one was given when it came in.
+        (1..frequency.min(15)).for_each(|_| self.sketch.record(hash));
     }
 
     fn touch(&mut self, token: u32) {

@@ -72,6 +72,12 @@ impl List {
         (self.tail != NIL).then_some(self.tail)
     }
 
+    /// The members, most recent first.
+    pub(crate) fn iter<'a>(&self, nodes: &'a Nodes) -> impl Iterator<Item = u32> + use<'a> {
+        let following = move |token: u32| (token != NIL).then_some(token);
+        std::iter::successors(following(self.head), move |token| following(nodes.get(*token).next))
+    }
+
     pub(crate) fn push_front(&mut self, nodes: &mut Nodes, token: u32) {
         let head = self.head;
         let node = nodes.get_mut(token);

@@ -2,8 +2,8 @@
 //!
 //! The baseline of the field. Every operation is O(1).
 
-use super::Policy;
 use super::list::{List, Nodes};
+use super::{Policy, Standing};
 
 /// Recency order over one shard.
 #[derive(Debug, Default)]
@@ -39,6 +39,14 @@ impl Policy for Lru {
 
     fn victim(&mut self) -> Option<u32> {
         self.list.back()
+    }
+
+    fn order(&self) -> Vec<u32> {
+        self.list.iter(&self.nodes).collect()
+    }
+
+    fn standing(&self, _: u32) -> Standing {
+        Standing { segment: "recency", frequency: None }
     }
 }
 

@@ -12,10 +12,14 @@ use parking_lot::Mutex;
 use super::budget::Budget;
 use super::slab::{Slab, TOKENS_MAX};
 use crate::entry::Entry;
+use crate::expiry::rule::Rule;
 use crate::expiry::{Clock, Deadlines};
+use crate::listener::Listener;
 use crate::load::flight::Flights;
 use crate::policy::{Engine, Policy};
 use crate::stats::{Cause, Counters};
+use crate::tags::TagIndex;
+use crate::terms::Appraisal;
 
 /// A shard in cache lines of its own.
 #[repr(align(128))]
@@ -29,6 +33,7 @@ pub(crate) struct State<K, V> {
     pub(crate) slab: Slab<K, V>,
     pub(crate) policy: Engine,
     deadlines: Deadlines,
+    pub(crate) tags: TagIndex,
     pub(crate) flights: Flights<K, V>,
     pub(crate) counters: Counters,
     /// Sum of the weights of this shard's entries.
@@ -37,27 +42,32 @@ pub(crate) struct State<K, V> {
     by_weight: bool,
 }
 
-/// Entries on their way out, dropped after the lock: a destructor may take long or use the cache.
-pub(crate) struct Garbage<K, V> {
+/// Entries on their way out, dropped after the lock: a destructor may take long or use the cache. The listener, if there
+/// is one, hears of them then.
+pub(crate) struct Garbage<'a, K, V> {
+    listener: Option<&'a Listener<K, V>>,
     /// Most operations free one entry, which then costs no allocation.
-    first: Option<Entry<K, V>>,
-    rest: Vec<Entry<K, V>>,
-    /// A key or value that was displaced on its own.
-    pub(crate) value: Option<V>,
-    pub(crate) key: Option<K>,
+    first: Option<(Entry<K, V>, Cause)>,
+    rest: Vec<(Entry<K, V>, Cause)>,
+    /// A value that was replaced, and the key that came with the new one.
+    replaced: Option<(K, V)>,
 }
 
-impl<K, V> Garbage<K, V> {
-    pub(crate) fn new() -> Self {
-        Self { first: None, rest: Vec::new(), value: None, key: None }
+impl<'a, K, V> Garbage<'a, K, V> {
+    pub(crate) fn new(listener: Option<&'a Listener<K, V>>) -> Self {
+        Self { listener, first: None, rest: Vec::new(), replaced: None }
     }
 
-    pub(crate) fn push(&mut self, entry: Entry<K, V>) {
+    pub(crate) fn push(&mut self, entry: Entry<K, V>, cause: Cause) {
         if self.first.is_none() {
-            self.first = Some(entry);
+            self.first = Some((entry, cause));
         } else {
-            self.rest.push(entry);
+            self.rest.push((entry, cause));
         }
+    }
+
+    pub(crate) fn push_replaced(&mut self, key: K, value: V) {
+        self.replaced = Some((key, value));
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -65,13 +75,26 @@ impl<K, V> Garbage<K, V> {
     }
 }
 
+impl<K, V> Drop for Garbage<'_, K, V> {
+    fn drop(&mut self) {
+        let Some(listener) = self.listener else { return };
+        if let Some((key, value)) = &self.replaced {
+            listener.tell(key, value, Cause::Replaced);
+        }
+        for (entry, cause) in self.first.iter().chain(&self.rest) {
+            listener.tell(&entry.key, &entry.value, *cause);
+        }
+    }
+}
+
 impl<K, V> State<K, V> {
-    pub(crate) fn new(policy: Engine, by_weight: bool) -> Self {
+    pub(crate) fn new(policy: Engine, by_weight: bool, rule: Rule) -> Self {
         Self {
             index: HashTable::new(),
             slab: Slab::default(),
             policy,
-            deadlines: Deadlines::default(),
+            deadlines: Deadlines::new(rule),
+            tags: TagIndex::default(),
             flights: Flights::default(),
             counters: Counters::default(),
             weight: 0,
@@ -116,7 +139,7 @@ impl<K, V> State<K, V> {
         key: &Q,
         clock: &Clock,
         budget: &Budget,
-        garbage: &mut Garbage<K, V>,
+        garbage: &mut Garbage<'_, K, V>,
     ) -> Option<u32>
     where
         K: Borrow<Q>,
@@ -126,11 +149,15 @@ impl<K, V> State<K, V> {
             self.counters.misses += 1;
             return None;
         };
-        let entry = self.slab.get(token);
-        if entry.may_expire() && entry.deadline <= clock.now() {
-            garbage.push(self.take(token, Cause::Expired, budget));
-            self.counters.misses += 1;
-            return None;
+        let entry = self.slab.get_mut(token);
+        if entry.may_expire() {
+            let now = clock.now();
+            if entry.deadline <= now {
+                garbage.push(self.take(token, Cause::Expired, budget), Cause::Expired);
+                self.counters.misses += 1;
+                return None;
+            }
+            entry.deadline = self.deadlines.touched(token, entry.deadline, now);
         }
         self.policy.touch(token);
         self.counters.hits += 1;
@@ -138,30 +165,31 @@ impl<K, V> State<K, V> {
     }
 
     /// Takes in an entry whose key is not in the index.
-    pub(crate) fn add(&mut self, entry: Entry<K, V>, budget: &Budget) {
+    pub(crate) fn add(&mut self, entry: Entry<K, V>, terms: &Appraisal, budget: &Budget) {
         let (hash, weight, deadline) = (entry.hash, entry.weight, entry.deadline);
         let cost = self.cost(weight);
         let token = self.slab.insert(entry);
         let slab = &self.slab;
         self.index.insert_unique(hash, token, |token| slab.get(*token).hash);
         self.policy.insert(token, hash, cost);
-        self.deadlines.set(token, deadline);
+        self.deadlines.set(token, deadline, terms.span);
+        self.tags.set(token, &terms.tags);
         self.weight += weight;
         self.counters.inserts += 1;
         budget.add(weight);
     }
 
     /// Puts a new value under a token and answers the old one. The key stays the first one, as in the standard maps.
-    pub(crate) fn replace(&mut self, token: u32, value: V, weight: u64, deadline: u64, budget: &Budget) -> V {
+    pub(crate) fn replace(&mut self, token: u32, value: V, terms: &Appraisal, budget: &Budget) -> V {
+        let (weight, deadline) = (terms.weight, terms.deadline);
         let cost = self.cost(weight);
         let entry = self.slab.get_mut(token);
         let old = std::mem::replace(&mut entry.value, value);
         let (weight_before, deadline_before) = (entry.weight, entry.deadline);
         (entry.weight, entry.deadline) = (weight, deadline);
-        if deadline != deadline_before {
-            self.deadlines.unset(token, deadline_before);
-            self.deadlines.set(token, deadline);
-        }
+        self.deadlines.unset(token, deadline_before);
+        self.deadlines.set(token, deadline, terms.span);
+        self.tags.set(token, &terms.tags);
         if weight != weight_before {
             self.weight = self.weight - weight_before + weight;
             self.policy.reweigh(token, cost);
@@ -183,6 +211,7 @@ impl<K, V> State<K, V> {
         self.policy.remove(token);
         let entry = self.slab.remove(token);
         self.deadlines.unset(token, entry.deadline);
+        self.tags.unset(token);
         self.weight -= entry.weight;
         self.counters.evictions.count(cause);
         budget.sub(entry.weight);
@@ -196,16 +225,32 @@ impl<K, V> State<K, V> {
     }
 
     /// Removes up to `most` entries that have expired; answers whether others are left.
-    pub(crate) fn expire(&mut self, clock: &Clock, most: usize, budget: &Budget, garbage: &mut Garbage<K, V>) -> bool {
+    pub(crate) fn expire(
+        &mut self,
+        clock: &Clock,
+        most: usize,
+        budget: &Budget,
+        garbage: &mut Garbage<'_, K, V>,
+    ) -> bool {
         if self.deadlines.is_empty() {
             return false;
         }
         let now = clock.now();
         for _ in 0..most {
             let Some(token) = self.deadlines.due(now) else { return false };
-            garbage.push(self.take(token, Cause::Expired, budget));
+            let deadline = self.slab.get(token).deadline;
+            if deadline > now {
+                self.deadlines.renote(token, deadline);
+            } else {
+                garbage.push(self.take(token, Cause::Expired, budget), Cause::Expired);
+            }
         }
         self.deadlines.due(now).is_some()
+    }
+
+    /// The end of an entry that no use can move.
+    pub(crate) fn limit(&self, token: u32, deadline: u64) -> u64 {
+        self.deadlines.limit(token, deadline)
     }
 
     /// Whether the slab has no token left.
@@ -244,6 +289,9 @@ impl<K, V> State<K, V> {
         assert_eq!(self.slab.len() as u64, entries, "entries in the slab");
         assert_eq!(self.policy.validate() as u64, entries, "tokens in the policy");
         assert_eq!(self.deadlines.len(), expiring, "deadlines");
+        for token in self.tags.validate() {
+            assert!(self.slab.contains(token), "token {token} has tags, but is no entry");
+        }
         assert_eq!(self.weight, weight, "weight of the shard");
         (entries, weight)
     }

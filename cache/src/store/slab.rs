@@ -42,6 +42,11 @@ impl<K, V> Slab<K, V> {
         self.slots[token as usize].as_mut().expect("a token in the index names an entry")
     }
 
+    /// Whether a token names an entry; for the validator.
+    pub(crate) fn contains(&self, token: u32) -> bool {
+        self.slots.get(token as usize).is_some_and(Option::is_some)
+    }
+
     pub(crate) fn remove(&mut self, token: u32) -> Entry<K, V> {
         let entry = self.slots[token as usize].take().expect("a token in the index names an entry");
         self.free.push(token);
