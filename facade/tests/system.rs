@@ -115,3 +115,74 @@ async fn eventually(condition: impl Fn() -> bool) {
     };
     tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("happens in time");
 }
+
+#[cfg(feature = "admin")]
+mod over_http {
+    use axum::body::{Body, to_bytes};
+    use axum::http::{Method, Request, StatusCode};
+    use serde_json::{Value, json};
+    use tower::Service;
+
+    use super::quiet;
+
+    const TOKEN: &str = "correct-horse-battery-staple";
+
+    async fn send(app: &mut axum::Router, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
+        let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+        let request = request.header("authorization", format!("Bearer {TOKEN}")).body(Body::from(body.to_string()));
+        let response = app.call(request.expect("a request")).await.expect("a router never fails");
+        let status = response.status();
+        let bytes = to_bytes(response.into_body(), 1 << 20).await.expect("a body");
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(!text.contains("horse"), "no secret in an answer: {text}");
+        (status, serde_json::from_str(&text).expect("JSON"))
+    }
+
+    #[tokio::test]
+    async fn a_patch_resizes_a_cache_is_refused_whole_and_is_taken_back() {
+        let tt = quiet().set("server.token", TOKEN).set("cache.users.max_entries", 100).start().await.expect("starts");
+        let users = tt.cache::<u64, u64>("users").expect("a cache");
+        for key in 0..100 {
+            users.insert(key, key);
+        }
+        let mut app = tt.admin();
+        let patch = json!({"cache": {"users": {"max_entries": 10, "policy": "lru"}}, "server": {"token": format!("{TOKEN}-2")}});
+        let (status, answer) = send(&mut app, Method::PATCH, "/api/config", patch).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        let changes: Vec<_> =
+            answer["changes"].as_array().expect("changes").iter().map(|c| (&c["path"], &c["restart"])).collect();
+        assert_eq!(
+            changes,
+            [
+                (&json!("cache.users.max_entries"), &json!(false)),
+                (&json!("cache.users.policy"), &json!(true)),
+                (&json!("server.token"), &json!(true)),
+            ]
+        );
+        assert_eq!(answer["restart_needed"], true);
+        assert_eq!(users.len(), 10);
+        let (_, patches) = send(&mut app, Method::GET, "/api/config/patches", Value::Null).await;
+        assert_eq!(patches["patches"]["cache"]["users"]["max_entries"], 10);
+
+        let wrong = json!({"cache": {"users": {"max_entries": 5, "max_entires": 5, "ttl": "soon"}}, "server": {"token": "horse"}});
+        let (status, refused) = send(&mut app, Method::PATCH, "/api/config", wrong).await;
+        assert_eq!(
+            (status, &refused["type"]),
+            (StatusCode::UNPROCESSABLE_ENTITY, &json!("/problems/invalid-settings"))
+        );
+        let problems = refused["problems"].as_array().expect("problems");
+        let at = |path: &str| problems.iter().find(|problem| problem["path"] == path);
+        assert_eq!(at("cache.users.ttl").map(|problem| &problem["origin"]["kind"]), Some(&json!("patch")), "{refused}");
+        let near = at("cache.users.max_entires").and_then(|problem| problem["suggestion"].as_str());
+        assert!(near.is_some_and(|near| near.ends_with("max_entries")), "{refused}");
+        assert_eq!(users.stats().max_entries, Some(10), "a refused patch changes nothing");
+
+        let path = "/api/config/patch?path=cache.users.max_entries";
+        let (status, back) = send(&mut app, Method::DELETE, path, Value::Null).await;
+        assert_eq!((status, &back["changes"][0]["new"]), (StatusCode::OK, &json!(100)), "{back}");
+        assert_eq!(users.stats().max_entries, Some(100));
+        let (status, _) = send(&mut app, Method::DELETE, path, Value::Null).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "it is taken back already");
+        tt.shutdown().await;
+    }
+}
