@@ -298,8 +298,74 @@ fn dashboard_shows_live_data_without_console_errors() {
     browser.screenshot("report");
     browser.run("document.getElementById('ask-ok').click()");
 
+    limits_and_settings_are_changed(&browser, &caches);
+}
+
+/// The forms: a change is made, shown and taken back; a refusal stays in the form with its reason.
+fn limits_and_settings_are_changed(browser: &Browser, caches: &Caches) {
+    let closed = || browser.until("the dialog is closed", "!document.getElementById('ask').open");
+    let open = |what: &str| browser.until(what, "document.getElementById('ask').open");
+    let ok = || browser.run("document.getElementById('ask-ok').click()");
+    let row = "[...document.querySelectorAll('#settings tbody tr')].find((tr) => tr.textContent.includes('monitor.interval'))";
+    closed();
+    browser.run("[...document.querySelectorAll('#caches-table .link')].find((link) => link.textContent === 'app_cache').click()");
+    browser.until("its charts show", "document.getElementById('detail-name').textContent === 'app_cache'");
+    browser.run("document.getElementById('detail-limits').click()");
+    open("the limits are asked for");
+    browser.run("document.querySelector('[data-field=max_size]').value = '50'; document.querySelector('[data-field=ttl_seconds]').value = '90'");
+    browser.screenshot("limits");
+    ok();
+    browser.until("it tells what left", "document.getElementById('ask-title').textContent === 'Limits changed'");
+    ok();
+    closed();
+    let settings = caches.get("app_cache").expect("the cache").settings();
+    assert_eq!((settings.max_entries, settings.max_bytes), (Some(50), Some(ByteSize::mib(8))), "untouched stays");
+    assert_eq!(settings.ttl.map(Duration::from), Some(Duration::from_secs(90)));
+
+    browser.run(
+        "const box = document.getElementById('settings-filter'); box.value = ''; box.dispatchEvent(new Event('input'))",
+    );
+    assert_eq!(
+        browser.run("return document.querySelectorAll('[aria-label=\"Edit server.token\"]').length"),
+        0,
+        "masked"
+    );
+    browser.run("document.querySelector('[aria-label=\"Edit monitor.interval\"]').click()");
+    open("the value is asked for");
+    browser.run("document.querySelector('#ask input').value = '2s'");
+    browser.screenshot("setting");
+    ok();
+    browser.until(
+        "the origin is a patch",
+        &format!("{row}.textContent.includes('run-time patch') && {row}.textContent.includes('2s')"),
+    );
+    browser.run("document.getElementById('settings').scrollIntoView()");
+    browser.screenshot("patched");
+    browser.run("document.querySelector('[aria-label=\"Undo monitor.interval\"]').click()");
+    open("the undo is asked for");
+    ok();
+    browser.until(
+        "the profile decides again",
+        &format!("{row}.textContent.includes('profile') && {row}.textContent.includes('1s')"),
+    );
     let errors = browser.errors();
     assert!(errors.is_empty(), "the console is clean: {errors:#?}");
+
+    // From here on the browser itself logs the refused request.
+    browser.run("document.getElementById('detail-limits').click()");
+    open("the limits are asked for");
+    browser.run("document.querySelector('[data-field=max_size]').value = 'many'");
+    ok();
+    browser.until("the reason shows", "document.querySelector('#ask .fault')?.textContent.includes('whole number')");
+    assert_eq!(
+        browser.run("return document.querySelector('[data-field=max_size]').value"),
+        "many",
+        "what was typed stays"
+    );
+    browser.screenshot("refused");
+    browser.run("document.getElementById('ask-cancel').click()");
+    closed();
+    assert_eq!(caches.get("app_cache").expect("the cache").settings().max_entries, Some(50));
 }
 
 /// Ends the traffic also when an assertion fails, so that the scope can end.

@@ -64,8 +64,8 @@ async function askToken(reason) {
   return true;
 }
 
-/** Runs a write and asks for the token when the server wants one. */
-async function write(path, options) {
+/** Runs a write and asks for the token when the server wants one; null when it was not done. */
+async function write(path, options, failed = (message) => say('That did not work', message)) {
   for (;;) {
     try {
       return await request(path, options);
@@ -74,11 +74,24 @@ async function write(path, options) {
         if (await askToken(token ? 'The token was not accepted.' : 'Writes to this server need a token.')) continue;
         return null;
       }
-      await say('That did not work', error.message);
+      await failed(error.message);
       return null;
     }
   }
 }
+
+/** A form in the dialog that stays, with the reason, until it is accepted or cancelled. */
+async function edit({ title, body, confirm, path, options }) {
+  for (let fault = null; ;) {
+    const reason = fault ? [el('p', { class: 'fault', role: 'alert' }, fault)] : [];
+    if (!(await ask({ title, body: [...body, ...reason], confirm }))) return null;
+    fault = null;
+    const answer = await write(path, options(), (message) => { fault = message; });
+    if (answer || !fault) return answer;
+  }
+}
+
+const json = (method, body) => ({ method, body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } });
 
 /* The stream ------------------------------------------------------------------------------------------------- */
 
@@ -479,12 +492,53 @@ function showSettings() {
     const quiet = one.origin.kind === 'default' || one.origin.kind === 'profile';
     const path = el('button', { class: 'link', type: 'button', 'aria-expanded': 'false' }, one.path);
     const tr = el('tr', {}, el('td', {}, path), el('td', {}, el('code', {}, shown(one.value))),
-      el('td', {}, el('span', { class: `chip ${quiet ? '' : 'set'}` }, one.origin.text)));
+      el('td', {}, el('span', { class: `chip ${quiet ? '' : 'set'}` }, one.origin.text)),
+      el('td', { class: 'num acts' }, ...settingActions(one)));
     path.addEventListener('click', () => explain(one.path, path, tr));
     return tr;
   }));
   $('settings-empty').hidden = matches.length > 0;
   text($('settings-empty'), settings.length ? 'No setting matches.' : 'No settings are published.');
+}
+
+/** A masked secret cannot be edited: its value is not here to begin with. Quoted names have no plain path. */
+function settingActions(one) {
+  const masked = typeof one.value === 'string' && /^\*{3,}$/.test(one.value);
+  const act = (label, action) => el('button', { class: 'act', type: 'button', 'aria-label': `${label} ${one.path}`, onclick: action }, label);
+  const undo = one.origin.kind === 'patch' ? [act('Undo', () => undoSetting(one))] : [];
+  return masked || one.path.includes('"') ? undo : [...undo, act('Edit', () => editSetting(one))];
+}
+
+/** What was typed, as a value: texts stay texts, everything else is read as JSON where it is JSON. */
+function typed(input, old) {
+  if (input === '') return null;
+  if (typeof old === 'string') return input;
+  try { return JSON.parse(input); } catch { return input; }
+}
+
+async function editSetting(one) {
+  const input = el('input', { type: 'text', value: one.value === null ? '' : shown(one.value), autocomplete: 'off', spellcheck: 'false', 'aria-label': `New value of ${one.path}` });
+  const answer = await edit({
+    title: `Change ${one.path}`,
+    body: [el('p', {}, `Now from: ${one.origin.text}. The change lasts until you undo it or the program ends; no file is written. Leave it empty for none.`), input],
+    confirm: 'Change',
+    path: 'api/config',
+    options: () => json('PATCH', one.path.split('.').reduceRight((value, name) => ({ [name]: value }), typed(input.value.trim(), one.value))),
+  });
+  if (!answer) return;
+  await loadSettings();
+  if (answer.restart_needed) {
+    await say('Without effect for now', `${one.path} is read only when the program starts, and a run-time patch ends with it. To keep the change, write it to the settings file or a variable; undo it here.`);
+  }
+}
+
+async function undoSetting(one) {
+  const ok = await ask({
+    title: `Undo the change of ${one.path}?`,
+    body: [el('p', {}, `${shown(one.value)} is taken back, and the other sources decide again.`)],
+    confirm: 'Undo',
+  });
+  if (ok && await write(`api/config/patch?path=${encodeURIComponent(one.path)}`, { method: 'DELETE' })) await loadSettings();
 }
 
 async function explain(path, button, tr) {
@@ -536,6 +590,40 @@ async function clearCache(name) {
   if (ok) await write(`api/memory/cache/${encodeURIComponent(name)}/entries`, { method: 'DELETE' });
 }
 
+async function changeLimits(name) {
+  const cache = state.frame.caches.find((one) => one.name === name);
+  if (!cache) return;
+  const plain = (value) => (known(value) ? String(Number(value.toFixed(6))) : '');
+  const fields = [
+    ['max_size', 'Entries', plain(cache.max_entries)],
+    ['memory_limit_mb', 'Memory in MiB', plain(known(cache.max_bytes) ? cache.max_bytes / 1048576 : null)],
+    ['ttl_seconds', 'Time to live in seconds', plain(cache.ttl_seconds)],
+  ].map(([field, label, before]) => {
+    const input = el('input', { type: 'text', inputmode: 'decimal', value: before, placeholder: 'no limit', autocomplete: 'off', 'data-field': field });
+    return { field, before, input, node: el('label', { class: 'field' }, el('span', {}, label), input) };
+  });
+  const changed = () => {
+    const body = {};
+    for (const { field, before, input } of fields) {
+      const now = input.value.trim();
+      if (now !== before) body[field] = now === '' ? null : Number.isFinite(Number(now)) ? Number(now) : now;
+    }
+    return body;
+  };
+  const answer = await edit({
+    title: `Limits of ${name}`,
+    body: [el('p', {}, 'What is too much leaves at once. A new time to live counts for values stored from now on. Empty means no limit.'),
+      el('div', { class: 'fields' }, ...fields.map((one) => one.node))],
+    confirm: 'Change',
+    path: `api/memory/cache/${encodeURIComponent(name)}`,
+    options: () => json('PATCH', changed()),
+  });
+  if (answer && answer.left_entries) {
+    const left = answer.left_entries;
+    await say('Limits changed', `${count(left)} ${left === 1 ? 'entry' : 'entries'} (${bytes(answer.left_mb * 1048576)}) had to leave ${name}.`);
+  }
+}
+
 async function copy(button, value) {
   try {
     await navigator.clipboard.writeText(value);
@@ -575,6 +663,7 @@ $('scale-limit').addEventListener('click', () => { state.scale = 'limit'; if (st
 $('caches-filter').addEventListener('input', (event) => { state.filter = event.target.value.trim().toLowerCase(); showCaches(state.frame); });
 $('settings-filter').addEventListener('input', showSettings);
 $('optimize').addEventListener('click', optimize);
+$('detail-limits').addEventListener('click', () => changeLimits(state.chosen));
 $('ask-form').addEventListener('submit', (event) => { event.preventDefault(); settle(true); });
 $('ask-cancel').addEventListener('click', () => settle(false));
 $('ask').addEventListener('cancel', (event) => { event.preventDefault(); settle(false); });
