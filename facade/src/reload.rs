@@ -4,7 +4,7 @@
 //! them, so that nobody believes in an effect that is not there.
 
 use trimtab_cache::{AnyCache, CacheSettings, Caches};
-use trimtab_config::{Change, Live, Profile, Subscription};
+use trimtab_config::{Change, Live, Profile, Settings, Subscription};
 use trimtab_monitor::Monitor;
 
 use crate::settings::TrimtabSettings;
@@ -45,17 +45,25 @@ fn apply(change: &Change<TrimtabSettings>, profile: Profile, caches: &Caches, mo
         tracing::error!(%error, "the monitor keeps its old settings");
     }
     for (name, settings) in &new.cache {
-        if old.cache.get(name) == Some(settings) {
-            continue;
+        if old.cache.get(name) != Some(settings) {
+            carry(name, settings, profile, caches);
         }
-        if let Some(cache) = caches.get(name) {
-            let bytes = cache.as_bytes().is_some();
-            resize(&*cache, &if bytes { bounded(settings.clone(), profile) } else { settings.clone() });
-        } else if !caches.redeclare(name, settings.clone())
-            && let Err(error) = caches.declare(name, settings.clone())
-        {
-            tracing::error!(%error, "a cache of the changed settings cannot be declared");
-        }
+    }
+    // A section that is gone leaves its cache with what a name without a section gets.
+    for name in old.cache.keys().filter(|name| !new.cache.contains_key(*name)) {
+        carry(name, &CacheSettings::for_profile(profile), profile, caches);
+    }
+}
+
+/// Brings the settings of one name to its cache, or notes them for whoever opens it.
+fn carry(name: &str, settings: &CacheSettings, profile: Profile, caches: &Caches) {
+    if let Some(cache) = caches.get(name) {
+        let bytes = cache.as_bytes().is_some();
+        resize(&*cache, &if bytes { bounded(settings.clone(), profile) } else { settings.clone() });
+    } else if !caches.redeclare(name, settings.clone())
+        && let Err(error) = caches.declare(name, settings.clone())
+    {
+        tracing::error!(%error, "a cache of the changed settings cannot be declared");
     }
 }
 

@@ -60,6 +60,17 @@ async fn a_patch_reaches_open_caches_and_those_not_opened_yet() {
 }
 
 #[tokio::test]
+async fn a_patch_taken_back_gives_a_cache_without_a_section_its_defaults_again() {
+    let tt = quiet().profile(Profile::Minimal).start().await.expect("starts");
+    let users = tt.cache::<u64, u64>("users").expect("a cache");
+    tt.live().patch(serde_json::json!({"cache": {"users": {"max_entries": 10}}})).expect("sound");
+    assert_eq!(users.stats().max_entries, Some(10));
+    tt.live().reset("cache.users").expect("it was patched");
+    assert_eq!(users.stats().max_entries, Some(1_000));
+    tt.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_changed_file_reaches_the_cache_and_a_bad_one_shows_in_the_health() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("trimtab.toml");
