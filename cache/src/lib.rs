@@ -9,15 +9,16 @@
 //! | [`load`] | get-or-load with a single flight per key |
 //! | [`expiry`] | clocks and deadlines |
 //! | [`weigher`] | what an entry weighs |
-//! | [`policy`] | who has to leave: LRU, adaptive W-TinyLFU |
+//! | [`policy`] | who has to leave: LRU, or whatever fits the traffic |
 //! | [`stats`], [`metrics`] | what happened, and how it is published |
 //! | [`config`], [`caches`] | settings of a cache, and the registry of named caches |
 //! | [`bytes`](mod@bytes), [`codec`] | the cache of byte strings that an HTTP API serves, with compression |
 //! | [`error`] | every refusal, with the way out |
 //!
-//! Inside, `store` holds the shards (index, entries, policy and flights under one lock each) and the budget they share.
+//! Inside, `store` holds the shards and the budget they share. Its `arena` keeps entries so that readers need no lock, and is
+//! with `epoch` and `segmented` the only place of unsafe code; each of these files opens with what it relies on.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod builder;
 pub mod bytes;
@@ -25,7 +26,6 @@ pub mod cache;
 pub mod caches;
 pub mod codec;
 pub mod config;
-mod entry;
 pub mod error;
 pub mod expiry;
 pub mod load;

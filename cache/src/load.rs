@@ -23,10 +23,9 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use crate::cache::Cache;
-use crate::entry::Entry;
 use crate::error::LoadError;
 use crate::store::Store;
-use crate::store::shard::Garbage;
+use crate::store::arena::{Garbage, Pair};
 use flight::{Flight, Outcome, Wait, leading};
 
 /// What a caller is to do about a key.
@@ -81,8 +80,8 @@ where
         let mut unused = None;
         match (&current, appraised, stored) {
             (Some(_), Ok((weight, deadline)), Some(value)) => {
-                let entry = Entry { key, value, hash: self.hash, weight, deadline };
-                self.store.put(&mut state, entry, &mut garbage);
+                let pair = Pair { key, value, hash: self.hash as u32, weight, deadline };
+                self.store.put(&mut state, pair, &mut garbage);
             }
             (Some(_), Err(_), _) => {
                 state.counters.rejected += 1;
@@ -282,19 +281,20 @@ where
         }
     }
 
-    /// Looks the key up and, if it is missing, joins its flight or starts one; all under one lock. Only the first
-    /// look of a call is counted.
+    /// Looks the key up without a lock. If it is missing, looks again, and joins its flight or starts one, all under one
+    /// lock. Only the first look of a call is counted.
     fn turn(&self, hash: u64, key: &K, first: bool) -> Turn<'_, K, V, S> {
         let store = &*self.store;
-        let mut garbage = Garbage::new();
+        if first && let Some(value) = store.read_hashed(hash, key, false, V::clone) {
+            return Turn::Hit(value);
+        }
         let mut state = store.lock(hash);
-        let found = if first {
-            state.look_up(hash, key, &store.clock, &store.budget, &mut garbage)
-        } else {
-            state.find_live(hash, key, &store.clock)
-        };
+        let found = state.find(hash as u32, |other| other == key).filter(|token| !state.is_over(*token, &store.clock));
+        if first {
+            store.count_miss();
+        }
         let turn = if let Some(token) = found {
-            Turn::Hit(state.slab.get(token).value.clone())
+            Turn::Hit(state.entry(token).value().clone())
         } else if let Some(flight) = state.flights.find(hash, key) {
             let flight = Arc::clone(flight);
             if flight.is_led_here() {

@@ -1,11 +1,20 @@
 //! The engine behind a cache: shards, and the budget that they share.
 //!
-//! A key's hash, computed once, chooses its shard. A writer adds to its own shard, then makes room: first there, then in
-//! the other shards in rotation. It never holds two locks, and drops what it evicted after the last one.
+//! A key's hash, computed once, chooses its shard. Readers take no lock. A writer takes its shard's, makes room there, adds
+//! its entry, and then makes room in the other shards in rotation if that was not enough. It never holds two locks, and
+//! drops what it evicted after the last one.
 
+pub(crate) mod arena;
 pub(crate) mod budget;
+mod epoch;
+mod segmented;
 pub(crate) mod shard;
-pub(crate) mod slab;
+mod stripes;
+mod sync;
+mod table;
+#[cfg(test)]
+mod tests;
+mod threads;
 
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
@@ -14,17 +23,17 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
-
-use crate::entry::Entry;
 use crate::error::RejectedReason;
 use crate::expiry::{self, Clock, NEVER};
 use crate::metrics::Handles;
+use crate::policy::shadow::{Scale, Shadow};
 use crate::policy::{Engine, Policy, PolicyKind};
 use crate::stats::{CacheStats, Cause, Counters};
 use crate::weigher::Weigher;
+use arena::{Entry, Garbage, Pair, Scales, TOKENS_MAX, Taken};
 use budget::{Budget, UNLIMITED};
-use shard::{Garbage, Shard, State};
+use shard::{Held, Shard, State};
+use stripes::Stripes;
 
 /// An insertion removes at most so many expired entries of its shard, so its time stays bounded.
 const EXPIRE_PER_INSERT: usize = 2;
@@ -34,6 +43,10 @@ const EXPIRE_PER_LOCK: usize = 256;
 pub(crate) const EXPIRE_PER_SHARD: usize = 4096;
 /// The heaviest entry of a cache without a byte limit, for which weights are only reported. Keeps all sums in range.
 const WEIGHT_MAX: u64 = 1 << 32;
+/// An insertion passes on at most so many sampled requests to the shadow.
+const SAMPLES_PER_INSERT: u32 = 2;
+/// A cache limited by bytes compares itself with its shadow's scale once in so many insertions of a shard.
+const FIT_EVERY: u64 = 1024;
 
 /// Everything that clones of a cache share.
 pub(crate) struct Store<K, V, S> {
@@ -42,6 +55,11 @@ pub(crate) struct Store<K, V, S> {
     pub(crate) clock: Clock,
     pub(crate) policy: PolicyKind,
     shards: Box<[Shard<K, V>]>,
+    stripes: Stripes,
+    /// `None` for policies that need no samples.
+    shadow: Option<Shadow>,
+    /// Whether the policy wants to know of each single use.
+    exact: bool,
     pub(crate) budget: Budget,
     pub(crate) weigher: Option<Weigher<K, V>>,
     overhead: u64,
@@ -80,23 +98,25 @@ enum Turn {
 }
 
 impl<K, V, S> Store<K, V, S> {
-    pub(crate) fn new(plan: Plan<K, V, S>) -> Self
-    where
-        S: BuildHasher,
-    {
-        let seed = plan.hasher.hash_one(plan.name.as_bytes());
-        let by_weight = plan.max_bytes.is_some();
-        let shards = Engine::for_shards(plan.policy, plan.shards, seed)
-            .into_iter()
-            .map(|engine| Shard { state: Mutex::new(State::new(engine, by_weight)) })
-            .collect();
+    pub(crate) fn new(plan: Plan<K, V, S>) -> Self {
+        let adaptive = plan.policy == PolicyKind::Adaptive;
+        let shadow = adaptive.then(Shadow::new);
         let uniform = plan.weigher.is_none().then_some(plan.overhead);
+        let scales = Scales { uniform, by_weight: plan.max_bytes.is_some() };
+        // Hashes spread entries unevenly; some more than the mean fit without growth.
+        let mean = plan.max_entries.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX) / plan.shards);
+        let expected = if plan.shards == 1 { mean } else { mean.saturating_add(mean / 64).saturating_add(64) };
+        let shard = || Shard::new(expected, scales, State::new(Engine::new(plan.policy, shadow.as_ref(), expected)));
+        let shards = (0..plan.shards).map(|_| shard()).collect();
         Self {
             name: plan.name,
             hasher: plan.hasher,
             clock: plan.clock,
             policy: plan.policy,
             shards,
+            stripes: Stripes::new(),
+            exact: !adaptive,
+            shadow,
             budget: Budget::new(plan.max_entries, plan.max_bytes, uniform),
             weigher: plan.weigher,
             overhead: plan.overhead,
@@ -110,13 +130,19 @@ impl<K, V, S> Store<K, V, S> {
         &self.shards
     }
 
-    /// The shard of a hash. The index takes its bits from both ends of the hash, so the shard takes them from within.
-    fn shard_of(&self, hash: u64) -> usize {
-        (hash >> 36) as usize & (self.shards.len() - 1)
+    /// The shard of a hash: the highest ten bits. The index takes the low half, the sample what is between.
+    #[inline(always)]
+    pub(crate) fn shard_of(&self, hash: u64) -> usize {
+        (hash >> 54) as usize & (self.shards.len() - 1)
     }
 
-    pub(crate) fn lock(&self, hash: u64) -> MutexGuard<'_, State<K, V>> {
-        self.shards[self.shard_of(hash)].state.lock()
+    #[inline(always)]
+    pub(crate) fn shard(&self, hash: u64) -> &Shard<K, V> {
+        &self.shards[self.shard_of(hash)]
+    }
+
+    pub(crate) fn lock(&self, hash: u64) -> Held<'_, K, V> {
+        self.shard(hash).lock()
     }
 
     /// The metric handles, resolved now if they were not; `None` when metrics are off.
@@ -157,11 +183,11 @@ impl<K, V, S> Store<K, V, S> {
         ttl.map_or(NEVER, |ttl| expiry::deadline(self.clock.now(), ttl))
     }
 
-    /// Whether a shard holds at least its even part of what is scarce.
-    fn is_fair(&self, state: &State<K, V>, cause: Cause, parts: u64) -> bool {
+    /// Whether a shard with so many entries holds at least its even part of what is scarce.
+    fn is_fair(&self, held: &Held<'_, K, V>, len: usize, cause: Cause, parts: u64) -> bool {
         let (own, all) = match cause {
-            Cause::Size => (state.weight, self.budget.weight()),
-            _ => (state.len() as u64, self.budget.entries()),
+            Cause::Size => (held.weight, self.budget.weight()),
+            _ => (len as u64, self.budget.entries()),
         };
         u128::from(own) * u128::from(parts) >= u128::from(all)
     }
@@ -180,59 +206,72 @@ impl<K, V, S> Store<K, V, S> {
 
     /// One round over all shards; answers whether anything left.
     fn make_room(&self, own: Option<usize>, turn: Turn, garbage: &mut Garbage<K, V>) -> bool {
-        let before = garbage.len();
+        let mut left = false;
         let parts = self.shards.len();
         for _ in 0..parts {
             let index = self.rotation.fetch_add(1, Ordering::Relaxed) & (parts - 1);
-            let mut state = self.shards[index].state.lock();
+            let mut held = self.shards[index].lock();
             while let Some(cause) = self.budget.over() {
-                let newcomer_alone = own == Some(index) && state.len() <= 1;
+                let newcomer_alone = own == Some(index) && held.len() <= 1;
                 let allowed = turn == Turn::Last
-                    || (!newcomer_alone && (turn == Turn::Any || self.is_fair(&state, cause, parts as u64)));
+                    || (!newcomer_alone
+                        && (turn == Turn::Any || self.is_fair(&held, held.len(), cause, parts as u64)));
                 if !allowed {
                     break;
                 }
-                match state.evict(cause, &self.budget) {
-                    Some(entry) => garbage.push(entry),
-                    None => break,
-                }
+                let Some(weight) = held.evict(cause, None) else { break };
+                self.budget.sub(weight);
+                left = true;
                 if turn == Turn::Any {
                     break;
                 }
             }
+            held.collect(false, garbage);
         }
-        garbage.len() > before
+        left
     }
 
-    /// Removes expired entries, a bounded number a call; answers how many.
+    /// Removes expired entries, a bounded number a call; answers how many. Drops what waited for readers.
     pub(crate) fn expire(&self) -> usize {
-        let mut removed = 0;
+        let mut sum = 0;
         for shard in &self.shards {
             for _ in 0..EXPIRE_PER_SHARD / EXPIRE_PER_LOCK {
                 let mut garbage = Garbage::new();
-                let more = shard.state.lock().expire(&self.clock, EXPIRE_PER_LOCK, &self.budget, &mut garbage);
-                removed += garbage.len();
+                let mut held = shard.lock();
+                let (removed, more) = held.expire(&self.clock, EXPIRE_PER_LOCK, &self.budget);
+                held.collect(true, &mut garbage);
+                drop(held);
+                sum += removed;
                 if !more {
                     break;
                 }
             }
         }
-        removed
+        sum
     }
 
     /// Removes everything; loads in flight will not be stored.
     pub(crate) fn clear(&self) {
         for shard in &self.shards {
             let mut garbage = Garbage::new();
-            let mut state = shard.state.lock();
-            let flights = state.flights.detach_all();
-            let tokens: Vec<u32> = state.slab.iter_from(0).map(|(token, _)| token).collect();
-            for token in tokens {
-                garbage.push(state.take(token, Cause::Explicit, &self.budget));
-            }
-            state.compact_if_empty();
-            drop(state);
+            let mut held = shard.lock();
+            let flights = held.flights.detach_all();
+            held.clear(&self.budget, &mut garbage);
+            drop(held);
             drop(flights);
+        }
+    }
+
+    /// Tells the shadow what the cache is like.
+    fn fit_shadow(&self) {
+        if let Some(shadow) = &self.shadow {
+            let (entries, weight) = (self.budget.entries(), self.budget.weight());
+            shadow.fit(if self.budget.max_bytes() == UNLIMITED {
+                Scale { capacity: self.budget.max_entries(), entries: self.budget.max_entries() }
+            } else {
+                // What there is when the cache is full, whichever limit it was that filled it.
+                Scale { capacity: weight, entries }
+            });
         }
     }
 
@@ -240,12 +279,13 @@ impl<K, V, S> Store<K, V, S> {
     pub(crate) fn stats(&self) -> CacheStats {
         let mut sum = Counters::default();
         for shard in &self.shards {
-            sum += shard.state.lock().counters;
+            sum += shard.lock().counters;
         }
+        let (hits, misses) = self.stripes.sums();
         let limit = |limit: u64| (limit != UNLIMITED).then_some(limit);
         CacheStats {
-            hits: sum.hits,
-            misses: sum.misses,
+            hits,
+            misses,
             entries: self.budget.entries(),
             weight_bytes: self.budget.weight(),
             max_entries: limit(self.budget.max_entries()),
@@ -274,13 +314,18 @@ impl<K, V, S> Store<K, V, S> {
     {
         let (mut entries, mut weight) = (0, 0);
         for (index, shard) in self.shards.iter().enumerate() {
-            let state = shard.state.lock();
-            let (shard_entries, shard_weight) = state.validate();
+            let mut garbage = Garbage::new();
+            let mut held = shard.lock();
+            // Values that waited for a reader have no reason to any more.
+            held.collect(true, &mut garbage);
+            let (shard_entries, shard_weight) = held.check();
             entries += shard_entries;
             weight += shard_weight;
-            for (_, entry) in state.slab.iter_from(0) {
-                assert_eq!(self.hasher.hash_one(&entry.key), entry.hash, "kept hash");
-                assert_eq!(self.shard_of(entry.hash), index, "shard of an entry");
+            for token in held.tokens_from(0) {
+                let entry = held.entry(token);
+                let hash = self.hash(entry.key());
+                assert_eq!(hash as u32, entry.hash(), "kept hash");
+                assert_eq!(self.shard_of(hash), index, "shard of an entry");
             }
         }
         assert_eq!(self.budget.entries(), entries, "entries in the budget");
@@ -297,39 +342,107 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
+    /// The hash of a key, spread over all its bits once more: those of fast hashers and simple ones are not all alike good.
+    #[inline(always)]
     pub(crate) fn hash<Q>(&self, key: &Q) -> u64
     where
         K: Borrow<Q>,
         Q: Hash + ?Sized,
     {
-        self.hasher.hash_one(key)
+        let product = u128::from(self.hasher.hash_one(key)) * 0x9E37_79B9_7F4A_7C15_u128;
+        (product >> 64) as u64 ^ product as u64
     }
 
-    /// A counted lookup; `read` runs under the shard's lock.
-    pub(crate) fn read<Q, R>(&self, key: &Q, read: impl FnOnce(&Entry<K, V>) -> R) -> Option<R>
+    /// A counted lookup; `read` runs without a lock.
+    #[inline]
+    pub(crate) fn read<Q, R>(&self, key: &Q, read: impl FnOnce(&V) -> R) -> Option<R>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hash(key);
+        self.read_hashed(hash, key, true, read)
+    }
+
+    /// A lookup that counts as a hit, or as a miss if `count_miss` says so.
+    #[inline]
+    pub(crate) fn read_hashed<Q, R>(&self, hash: u64, key: &Q, count_miss: bool, read: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let shard = self.shard(hash);
+        let pin = threads::pin();
+        let mut found = shard.find(&pin, hash as u32, |other| other.borrow() == key);
+        if let Some(entry) = &found
+            && entry.may_expire()
+            && entry.deadline() <= self.clock.now()
+        {
+            self.drop_expired(shard, entry);
+            found = None;
+        }
+        let Some(entry) = found else {
+            if count_miss {
+                self.stripes.miss(pin.index());
+            }
+            return None;
+        };
+        if self.exact {
+            touch_exactly(shard, &entry);
+        } else {
+            entry.touch();
+        }
+        self.stripes.hit(pin.index());
+        if let Some(shadow) = &self.shadow
+            && shadow.samples(hash)
+        {
+            self.stripes.put(pin.index(), hash as u32);
+        }
+        Some(read(entry.value()))
+    }
+
+    /// Counts a miss that was found under the lock.
+    pub(crate) fn count_miss(&self) {
+        self.stripes.miss(threads::index());
+    }
+
+    /// Removes an entry whose time is over, unless a writer is at work, who may as well.
+    #[cold]
+    fn drop_expired(&self, shard: &Shard<K, V>, entry: &Entry<'_, K, V>) {
         let mut garbage = Garbage::new();
-        let mut state = self.lock(hash);
-        let found = state.look_up(hash, key, &self.clock, &self.budget, &mut garbage);
-        let answer = found.map(|token| read(state.slab.get(token)));
-        drop(state);
-        answer
+        if let Some(mut held) = shard.try_lock() {
+            // The pin of the caller keeps the token from being given to another entry.
+            if held.is_live(entry.token) {
+                held.discard(entry.token, Cause::Expired, &self.budget);
+            }
+            held.collect(false, &mut garbage);
+        }
     }
 
-    /// A lookup that leaves no trace; `read` runs under the shard's lock.
-    pub(crate) fn peek<Q, R>(&self, key: &Q, read: impl FnOnce(&Entry<K, V>) -> R) -> Option<R>
+    /// A lookup that leaves no trace; `read` runs without a lock.
+    pub(crate) fn peek<Q, R>(&self, key: &Q, read: impl FnOnce(&Entry<'_, K, V>) -> R) -> Option<R>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hash(key);
-        let state = self.lock(hash);
-        let token = state.find_live(hash, key, &self.clock)?;
-        Some(read(state.slab.get(token)))
+        let pin = threads::pin();
+        let entry = self.shard(hash).find(&pin, hash as u32, |other| other.borrow() == key)?;
+        if entry.may_expire() && entry.deadline() <= self.clock.now() {
+            return None;
+        }
+        Some(read(&entry))
+    }
+
+    /// Drops values that waited for a long read of a key.
+    pub(crate) fn after_long_read<Q>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Hash + ?Sized,
+    {
+        if std::mem::needs_drop::<(K, V)>() {
+            self.shard(self.hash(key)).after_long_read();
+        }
     }
 
     /// Stores a value, or gives it back and removes the old one.
@@ -343,83 +456,168 @@ where
             }
         };
         let mut garbage = Garbage::new();
-        let mut state = self.lock(hash);
-        let flight = state.flights.detach(hash, &key);
-        let entry = Entry { key, value, hash, weight, deadline };
-        self.put(&mut state, entry, &mut garbage);
-        drop(state);
+        let mut held = self.lock(hash);
+        let flight = held.flights.detach(hash, &key);
+        self.put(&mut held, Pair { key, value, hash: hash as u32, weight, deadline }, &mut garbage);
+        drop(held);
         drop(flight);
-        self.balance(Some(self.shard_of(hash)), &mut garbage);
+        self.settle(hash, &mut garbage);
         Ok(())
     }
 
-    /// Stores an entry in its shard, and makes room there as far as that is fair. The caller then calls `settle`.
-    pub(crate) fn put(&self, state: &mut State<K, V>, entry: Entry<K, V>, garbage: &mut Garbage<K, V>) {
-        state.expire(&self.clock, EXPIRE_PER_INSERT, &self.budget, garbage);
-        if let Some(token) = state.find(entry.hash, &entry.key) {
-            let old = state.slab.get(token);
-            if old.may_expire() && old.deadline <= self.clock.now() {
-                garbage.push(state.take(token, Cause::Expired, &self.budget));
-                state.add(entry, &self.budget);
-            } else {
-                let Entry { key, value, weight, deadline, .. } = entry;
-                garbage.key = Some(key);
-                garbage.value = Some(state.replace(token, value, weight, deadline, &self.budget));
-            }
-        } else {
-            if state.is_full() {
-                garbage.push(state.evict(Cause::Capacity, &self.budget).expect("a full shard has a victim"));
-            }
-            state.add(entry, &self.budget);
+    /// Stores an entry in its shard, after making room there as far as that is fair. The caller then calls `settle`.
+    pub(crate) fn put(&self, held: &mut Held<'_, K, V>, pair: Pair<K, V>, garbage: &mut Garbage<K, V>) {
+        held.expire(&self.clock, EXPIRE_PER_INSERT, &self.budget);
+        let mut known = held.find(pair.hash, |key| *key == pair.key);
+        if let Some(token) = known
+            && held.is_over(token, &self.clock)
+        {
+            held.discard(token, Cause::Expired, &self.budget);
+            known = None;
         }
         let parts = self.shards.len() as u64;
-        let mut evicted = false;
+        let token = if let Some(token) = known {
+            held.renew(token, pair, &self.budget)
+        } else {
+            let weight = pair.weight;
+            let (mut left, mut freed) = (0, 0);
+            while let Some(cause) = self.budget.over_with(weight, left, freed).or_else(|| no_token_left(held)) {
+                // A shard with less than half of its even part keeps what it has; the others make room.
+                if held.len() == 0 || !self.is_fair(held, held.len() + 1, cause, parts * 2) {
+                    break;
+                }
+                let Some(weight) = held.evict(cause, None) else { break };
+                (left, freed) = (left + 1, freed + weight);
+            }
+            let token = held.add(pair);
+            self.budget.exchange(weight, left, freed);
+            if left > 0 && held.counters.inserts.is_multiple_of(FIT_EVERY) {
+                self.fit_shadow();
+            }
+            token
+        };
         while let Some(cause) = self.budget.over() {
-            // A shard with less than half of its even part keeps what it has; the others make room.
-            if state.len() <= 1 || !self.is_fair(state, cause, parts * 2) {
+            if held.len() <= 1 || !self.is_fair(held, held.len(), cause, parts * 2) {
                 break;
             }
-            let Some(victim) = state.evict(cause, &self.budget) else { break };
-            garbage.push(victim);
-            evicted = true;
+            let Some(weight) = held.evict(cause, Some(token)) else { break };
+            self.budget.sub(weight);
         }
-        if !evicted {
-            state.policy.settle();
+        held.collect(false, garbage);
+    }
+
+    /// Makes room elsewhere after `put` and after the lock is released, and passes samples on.
+    #[inline]
+    pub(crate) fn settle(&self, hash: u64, garbage: &mut Garbage<K, V>) {
+        if self.budget.over().is_some() {
+            self.balance(Some(self.shard_of(hash)), garbage);
+        }
+        if let Some(shadow) = &self.shadow {
+            if !shadow.is_fit() {
+                self.fit_shadow();
+            }
+            let thread = threads::index();
+            let request = shadow.samples(hash).then_some(hash as u32);
+            let mut samples = self.stripes.take(thread, SAMPLES_PER_INSERT).chain(request).peekable();
+            if samples.peek().is_some() {
+                let cost = self.mean_cost();
+                shadow.record(samples, cost);
+            }
         }
     }
 
-    /// Makes room elsewhere after `put` and after the lock is released.
-    pub(crate) fn settle(&self, hash: u64, garbage: &mut Garbage<K, V>) {
-        self.balance(Some(self.shard_of(hash)), garbage);
+    /// What an entry takes of the capacity on the average.
+    fn mean_cost(&self) -> u32 {
+        if self.budget.max_bytes() == UNLIMITED {
+            return 1;
+        }
+        u32::try_from(self.budget.weight() / self.budget.entries().max(1)).unwrap_or(u32::MAX).max(1)
     }
 
     /// Counts a refusal, and removes the value that the refused one was to replace.
     pub(crate) fn refuse(&self, hash: u64, key: &K) {
-        let mut state = self.lock(hash);
-        state.counters.rejected += 1;
-        let flight = state.flights.detach(hash, key);
-        let old = state.find(hash, key).map(|token| state.take(token, Cause::Explicit, &self.budget));
-        drop(state);
-        drop((flight, old));
+        let mut garbage = Garbage::new();
+        let mut held = self.lock(hash);
+        held.counters.rejected += 1;
+        let flight = held.flights.detach(hash, key);
+        if let Some(token) = held.find(hash as u32, |other| other == key) {
+            held.discard(token, Cause::Explicit, &self.budget);
+        }
+        held.collect(true, &mut garbage);
+        drop(held);
+        drop(flight);
     }
 
-    /// Takes a live entry out.
-    pub(crate) fn remove<Q>(&self, key: &Q) -> Option<(K, V)>
+    /// Removes a live entry; answers whether there was one.
+    pub(crate) fn invalidate<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hash(key);
-        let mut state = self.lock(hash);
-        let flight = state.flights.detach(hash, key);
-        let removed = state.find(hash, key).map(|token| {
-            let entry = state.slab.get(token);
-            let expired = entry.may_expire() && entry.deadline <= self.clock.now();
-            let cause = if expired { Cause::Expired } else { Cause::Explicit };
-            (state.take(token, cause, &self.budget), expired)
-        });
-        drop(state);
+        let mut garbage = Garbage::new();
+        let mut held = self.lock(hash);
+        let flight = held.flights.detach(hash, key);
+        let mut live = false;
+        if let Some(token) = held.find(hash as u32, |other| other.borrow() == key) {
+            live = !held.is_over(token, &self.clock);
+            let cause = if live { Cause::Explicit } else { Cause::Expired };
+            held.discard(token, cause, &self.budget);
+            held.collect(true, &mut garbage);
+        }
+        drop(held);
         drop(flight);
-        removed.filter(|(_, expired)| !expired).map(|(entry, _)| (entry.key, entry.value))
+        live
+    }
+
+    /// Takes a live value out: itself if nobody is reading, or else a clone of it.
+    pub(crate) fn remove<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        V: Clone,
+    {
+        let hash = self.hash(key);
+        let mut garbage = Garbage::new();
+        let mut held = self.lock(hash);
+        let flight = held.flights.detach(hash, key);
+        let found = held.find(hash as u32, |other| other.borrow() == key);
+        let mut expired = None;
+        let live = found.filter(|token| !held.is_over(*token, &self.clock));
+        let taken = live.map(|token| held.take_out(token, Cause::Explicit, &self.budget));
+        if live.is_none() && let Some(token) = found {
+            expired = Some(held.take_out(token, Cause::Expired, &self.budget));
+        }
+        held.collect(false, &mut garbage);
+        drop(held);
+        drop((flight, expired));
+        match taken? {
+            Taken::Moved(key, value) => {
+                drop(key);
+                Some(value)
+            }
+            Taken::Shared(shared) => {
+                let value = shared.value().clone();
+                drop(shared);
+                self.shard(hash).after_long_read();
+                Some(value)
+            }
+        }
+    }
+}
+
+/// A shard may run out of tokens before the cache is full.
+fn no_token_left<K, V>(held: &Held<'_, K, V>) -> Option<Cause> {
+    (held.len() >= TOKENS_MAX).then_some(Cause::Capacity)
+}
+
+/// Tells the policy of a use, or leaves a mark when a writer is at work.
+#[cold]
+fn touch_exactly<K, V>(shard: &Shard<K, V>, entry: &Entry<'_, K, V>) {
+    if let Some(mut held) = shard.try_lock() {
+        let (state, slab) = held.parts();
+        state.policy.touch(entry.token, slab);
+    } else {
+        entry.touch();
     }
 }

@@ -1,0 +1,50 @@
+//! The atomics of the engine, behind one seam, so that the models in `tests/models.rs` can run the same files under a
+//! checker that tries every interleaving.
+
+use std::sync::atomic::{Ordering, compiler_fence};
+
+pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
+
+/// Stores a value so that every later load of this thread is ordered after the store, for all threads to see.
+///
+/// On x86 an exchange does that at the price of one instruction, and is cheaper than a store and a fence.
+#[inline(always)]
+pub(crate) fn announce(cell: &AtomicU64, value: u64) {
+    if cfg!(target_arch = "x86_64") {
+        cell.swap(value, Ordering::SeqCst);
+        compiler_fence(Ordering::SeqCst);
+    } else {
+        cell.store(value, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+}
+
+pub(crate) use parking_lot::{Mutex, MutexGuard};
+
+/// A cell whose accesses a checker can see.
+pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+impl<T> UnsafeCell<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    #[inline(always)]
+    pub(crate) fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
+        read(self.0.get())
+    }
+
+    #[inline(always)]
+    pub(crate) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
+        write(self.0.get())
+    }
+}
+
+/// Makes a function `const`, where the atomics that it makes are.
+macro_rules! maybe_const_fn {
+    ($(#[$doc:meta])* $name:ident() -> $result:ty $body:block) => {
+        $(#[$doc])*
+        pub(crate) const fn $name() -> $result $body
+    };
+}
+pub(crate) use maybe_const_fn;
