@@ -16,7 +16,7 @@
 //! | [`error`] | every refusal, with the way out |
 //!
 //! Inside, `store` holds the shards and the budget they share. Its `arena` keeps entries so that readers need no lock, and is
-//! with `epoch` and `segmented` the only place of unsafe code; each of these files opens with what it relies on.
+//! with `epoch` and `chunked` the only place of unsafe code; each of these files opens with what it relies on.
 
 #![deny(unsafe_code)]
 

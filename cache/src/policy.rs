@@ -23,10 +23,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::UnknownPolicy;
 use adaptive::Adaptive;
 use lru::Lru;
+use queues::Link;
 use shadow::Shadow;
 
-/// Bytes of bookkeeping that a policy keeps per entry: two links, a ghost's fingerprint, and the sketch's counters.
-pub(crate) const NODE_BYTES: usize = 8 + 3 + 8;
+/// Bytes of bookkeeping that a policy keeps per entry beside its slot: a ghost's fingerprint, and the sketch's counters.
+pub(crate) const NODE_BYTES: usize = 3 + 8;
 
 /// The highest count of uses that is kept beside an entry.
 pub(crate) const USES_MAX: u8 = 3;
@@ -97,6 +98,17 @@ pub(crate) trait Facts {
 
     /// What the entry takes of the capacity: 1 in a cache limited by entries, bytes in a cache limited by bytes.
     fn cost(&self, token: u32) -> u32;
+
+    /// Where the entry stands in its queue. Only the policy uses this.
+    fn link(&self, token: u32) -> Link;
+
+    /// Changes where the entry stands.
+    fn set_link(&self, token: u32, link: Link);
+
+    /// Whether every entry costs 1.
+    fn alike(&self) -> bool {
+        false
+    }
 }
 
 /// The order in which the entries of one shard leave.
@@ -187,6 +199,7 @@ pub(crate) mod model {
 
     use proptest::prelude::*;
 
+    use super::queues::Link;
     use super::{Facts, USES_MAX};
 
     #[derive(Debug, Clone)]
@@ -208,11 +221,11 @@ pub(crate) mod model {
     }
 
     /// Facts that follow from the token, and counters.
-    pub(crate) struct Table(Vec<Cell<u8>>);
+    pub(crate) struct Table(Vec<(Cell<u8>, Cell<Link>)>);
 
     impl Table {
         pub(crate) fn new(tokens: usize) -> Self {
-            Self(vec![Cell::new(0); tokens])
+            Self(vec![(Cell::new(0), Cell::new(Link::NONE)); tokens])
         }
 
         pub(crate) fn bump(&self, token: u32) {
@@ -222,11 +235,11 @@ pub(crate) mod model {
 
     impl Facts for Table {
         fn uses(&self, token: u32) -> u8 {
-            self.0[token as usize].get()
+            self.0[token as usize].0.get()
         }
 
         fn set_uses(&self, token: u32, uses: u8) {
-            self.0[token as usize].set(uses);
+            self.0[token as usize].0.set(uses);
         }
 
         fn hash(&self, token: u32) -> u32 {
@@ -235,6 +248,14 @@ pub(crate) mod model {
 
         fn cost(&self, token: u32) -> u32 {
             1 + token % 3
+        }
+
+        fn link(&self, token: u32) -> Link {
+            self.0[token as usize].1.get()
+        }
+
+        fn set_link(&self, token: u32, link: Link) {
+            self.0[token as usize].1.set(link);
         }
     }
 }

@@ -6,8 +6,8 @@
 
 pub(crate) mod arena;
 pub(crate) mod budget;
+mod chunked;
 mod epoch;
-mod segmented;
 pub(crate) mod shard;
 mod stripes;
 mod sync;
@@ -372,6 +372,8 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let shard = self.shard(hash);
+        // The pin takes about as long as a fetch from a farther cache.
+        shard.look_ahead(hash as u32);
         let pin = threads::pin();
         let mut found = shard.find(&pin, hash as u32, |other| other.borrow() == key);
         if let Some(entry) = &found

@@ -35,8 +35,10 @@ const MAIN: usize = 2;
 
 /// At most so many entries flow from the window to probation for one victim.
 const FLOW_MAX: u32 = 16;
-/// A window grows by this part of what was evicted, so that a short excursion flushes little.
-const GROW: f64 = 0.3;
+/// A window grows by this part of what was evicted, so that a short excursion flushes little. In [`ONE`]s.
+const GROW: u64 = ONE * 3 / 10;
+/// Shares are whole numbers of this, since a victim should not cost divisions.
+const ONE: u64 = 1 << 20;
 /// Warm candidates that lost by frequency get in once in 128 times, or crafted keys could freeze a cache.
 const WARM: u8 = 6;
 const CHANCE_BITS: u32 = 7;
@@ -48,8 +50,15 @@ pub(crate) struct Adaptive {
     arm: Option<Arc<Arm>>,
     dials: Dials,
     queues: Queues<3>,
-    /// Share of the capacity that the window has now; follows the dial. Negative before the first victim.
-    share: f64,
+    /// Share of the capacity that the window may have, as the dial says, and that `Main` may have of what is not the window.
+    goal: u64,
+    protected: u64,
+    /// Cost that the window may hold now; follows the goal. `None` before the first victim.
+    window: Option<u64>,
+    /// The capacity at the last victim.
+    full: u64,
+    /// What of a growing window is less than one, in [`ONE`]s.
+    growth: u64,
     ghost: Ghost,
     sketch: Sketch,
     /// How many entries are expected in the end.
@@ -69,7 +78,11 @@ impl Adaptive {
             arm: None,
             dials,
             queues: Queues::default(),
-            share: -1.0,
+            goal: share(dials.window),
+            protected: share(dials.protected),
+            window: None,
+            full: 0,
+            growth: 0,
             ghost: Ghost::default(),
             sketch: Sketch::default(),
             expected,
@@ -127,7 +140,7 @@ impl Adaptive {
     /// The next victim of probation and main; it stays in its queue.
     fn main_victim(&mut self, scanned: &mut u32, facts: &impl Facts) -> Option<u32> {
         loop {
-            let limit = (self.main_cost() as f64 * f64::from(self.dials.protected)) as u64;
+            let limit = scaled(self.main_cost(), self.protected);
             while let Some(oldest) = self.queues.queue(MAIN).oldest()
                 && (self.queues.queue(MAIN).cost > limit || self.queues.queue(PROBATION).len == 0)
             {
@@ -152,13 +165,30 @@ impl Adaptive {
 
     /// What the window may hold: its dial at once when that is less than before, slowly when it is more.
     fn window_target(&mut self, capacity: u64, incoming: u64) -> u64 {
-        let goal = f64::from(self.dials.window);
-        self.share = if self.share < 0.0 || self.share > goal {
-            goal
-        } else {
-            (self.share + GROW * incoming as f64 / capacity.max(1) as f64).min(goal)
+        let goal = scaled(capacity, self.goal).max(1);
+        let target = match self.window {
+            // A window that had everything still has.
+            Some(window) if window < goal && (self.goal < ONE || window < self.full) => {
+                self.growth += incoming.min(1 << 40) * GROW;
+                let grown = window + self.growth / ONE;
+                self.growth %= ONE;
+                grown.min(goal)
+            }
+            _ => goal,
         };
-        ((capacity as f64 * self.share) as u64).max(1)
+        (self.window, self.full) = (Some(target), capacity);
+        target
+    }
+
+    /// Follows the shadow's choice.
+    fn follow(&mut self) {
+        if let Some(arm) = &self.arm {
+            let dials = arm.dials();
+            if dials != self.dials {
+                self.dials = dials;
+                (self.goal, self.protected) = (share(dials.window), share(dials.protected));
+            }
+        }
     }
 
     fn choose(&mut self, facts: &impl Facts) -> Option<u32> {
@@ -166,7 +196,7 @@ impl Adaptive {
         // Victims are asked for when the cache is full, so what there is, is the capacity. The newcomer is taken to be like
         // the others.
         let capacity = self.queues.cost();
-        let incoming = capacity / (self.queues.len() as u64).max(1);
+        let incoming = if facts.alike() { 1 } else { capacity / (self.queues.len() as u64).max(1) };
         let target = self.window_target(capacity, incoming);
         let (mut scanned, mut flowed) = (0, 0);
         loop {
@@ -183,7 +213,7 @@ impl Adaptive {
                 return self.evict(victim, false, facts);
             };
             let uses = facts.uses(oldest);
-            let whole = self.share >= 1.0 || target >= capacity;
+            let whole = target >= capacity;
             let room = main + target < capacity;
             if dials.promote > 0 && uses >= dials.promote && !whole {
                 self.note(oldest, uses, facts);
@@ -227,6 +257,16 @@ impl Adaptive {
     }
 }
 
+/// A share from 0 to 1 in [`ONE`]s.
+fn share(share: f32) -> u64 {
+    (f64::from(share) * ONE as f64) as u64
+}
+
+/// A part of a cost. Costs of a shard stay below 2^56.
+fn scaled(cost: u64, share: u64) -> u64 {
+    if cost < 1 << 43 { cost * share / ONE } else { cost / ONE * share }
+}
+
 impl Policy for Adaptive {
     fn insert(&mut self, token: u32, facts: &impl Facts) {
         let hash = facts.hash(token);
@@ -247,10 +287,8 @@ impl Policy for Adaptive {
     }
 
     fn victim(&mut self, newcomer: Option<u32>, facts: &impl Facts) -> Option<u32> {
-        if let Some(arm) = &self.arm {
-            self.dials = arm.dials();
-        }
-        let Some(newcomer) = newcomer.filter(|token| self.queues.len() > 1 && self.queues.contains(*token)) else {
+        self.follow();
+        let Some(newcomer) = newcomer.filter(|token| self.queues.len() > 1 && self.queues.contains(*token, facts)) else {
             return self.choose(facts);
         };
         // What was just inserted stays: it steps aside while the others are judged.
@@ -362,6 +400,6 @@ mod tests {
             policy.victim(None, &facts).unwrap();
             policy.insert(token, &facts);
         }
-        assert!(policy.queues.contains(victim), "it went to main");
+        assert!(policy.queues.contains(victim, &facts), "it went to main");
     }
 }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use super::adaptive::Adaptive;
 use super::dials::Dials;
+use super::queues::Link;
 use super::{Facts, Policy};
 use crate::policy::USES_MAX;
 
@@ -22,45 +23,65 @@ pub(crate) struct Mini {
 }
 
 /// What the policy may know, by token.
-#[derive(Debug, Default)]
-struct Notes(Vec<Note>);
+#[derive(Debug)]
+struct Notes {
+    by_token: Vec<Note>,
+    alike: bool,
+}
 
 #[derive(Debug)]
 struct Note {
     hash: u32,
     cost: u32,
     uses: Cell<u8>,
+    link: Cell<Link>,
 }
 
 impl Facts for Notes {
     #[inline]
     fn uses(&self, token: u32) -> u8 {
-        self.0[token as usize].uses.get()
+        self.by_token[token as usize].uses.get()
     }
 
     #[inline]
     fn set_uses(&self, token: u32, uses: u8) {
-        self.0[token as usize].uses.set(uses);
+        self.by_token[token as usize].uses.set(uses);
     }
 
     #[inline]
     fn hash(&self, token: u32) -> u32 {
-        self.0[token as usize].hash
+        self.by_token[token as usize].hash
     }
 
     #[inline]
     fn cost(&self, token: u32) -> u32 {
-        self.0[token as usize].cost
+        if self.alike { 1 } else { self.by_token[token as usize].cost }
+    }
+
+    #[inline]
+    fn link(&self, token: u32) -> Link {
+        self.by_token[token as usize].link.get()
+    }
+
+    #[inline]
+    fn set_link(&self, token: u32, link: Link) {
+        self.by_token[token as usize].link.set(link);
+    }
+
+    #[inline]
+    fn alike(&self) -> bool {
+        self.alike
     }
 }
 
 impl Mini {
-    pub(crate) fn new(dials: Dials, capacity: u64, entries: usize) -> Self {
+    /// With `alike`, every key costs 1.
+    pub(crate) fn new(dials: Dials, capacity: u64, entries: usize, alike: bool) -> Self {
         let places = (entries * 2).next_power_of_two().max(16);
         Self {
             policy: Adaptive::with_dials(dials, entries),
             capacity,
-            notes: Notes::default(),
+            notes: Notes { by_token: Vec::new(), alike },
             free: Vec::new(),
             index: vec![(0, NONE); places].into(),
         }
@@ -70,7 +91,7 @@ impl Mini {
     pub(crate) fn request(&mut self, hash: u32, cost: u32) -> bool {
         let (mut place, token) = self.find(hash);
         if let Some(token) = token {
-            let uses = &self.notes.0[token as usize].uses;
+            let uses = &self.notes.by_token[token as usize].uses;
             uses.set((uses.get() + 1).min(USES_MAX));
             return true;
         }
@@ -85,12 +106,12 @@ impl Mini {
             self.free.push(victim);
             evicted = true;
         }
-        let note = Note { hash, cost, uses: Cell::new(0) };
-        let token = self.free.pop().unwrap_or(self.notes.0.len() as u32);
-        if token as usize == self.notes.0.len() {
-            self.notes.0.push(note);
+        let note = Note { hash, cost, uses: Cell::new(0), link: Cell::new(Link::NONE) };
+        let token = self.free.pop().unwrap_or(self.notes.by_token.len() as u32);
+        if token as usize == self.notes.by_token.len() {
+            self.notes.by_token.push(note);
         } else {
-            self.notes.0[token as usize] = note;
+            self.notes.by_token[token as usize] = note;
         }
         self.policy.insert(token, &self.notes);
         if evicted {
@@ -153,7 +174,7 @@ mod tests {
             capacity in 1..60_u64,
             arm in 0..ARMS.len(),
         ) {
-            let mut mini = Mini::new(ARMS[arm], capacity, 12);
+            let mut mini = Mini::new(ARMS[arm], capacity, 12, false);
             for (key, cost) in requests {
                 let hash = key * 7;
                 let known = mini.find(hash).1.is_some();

@@ -1,6 +1,7 @@
-//! Doubly linked queues through one vector of links, indexed by token: eight bytes an entry, no allocation for one.
+//! Doubly linked queues through links that lie with the entries: eight bytes each, and no memory of their own.
 //!
-//! Several queues share the links, since a token is in one queue at most; which one stands in two bits of its back link.
+//! A link stands in the same cache line as the count of uses that the policy looks at before it moves an entry. Several
+//! queues share the links, since a token is in one queue at most; which one stands in two bits of its back link.
 //! Each queue sums the cost of its members, as the entries' [`Facts`] have it.
 
 use super::Facts;
@@ -10,12 +11,32 @@ const NIL: u32 = (1 << 30) - 1;
 /// The back link of a token that is in no queue.
 const NOWHERE: u32 = u32::MAX;
 
+/// The neighbours of a token.
 #[derive(Debug, Clone, Copy)]
-struct Link {
+pub(crate) struct Link {
     /// Towards the newer; the top bits are the queue.
-    prev: u32,
+    pub(crate) prev: u32,
     /// Towards the older.
-    next: u32,
+    pub(crate) next: u32,
+}
+
+impl Link {
+    /// The link of a token that is in no queue.
+    pub(crate) const NONE: Self = Self { prev: NOWHERE, next: NIL };
+}
+
+/// Lets the newer neighbour of something be `token`.
+#[inline]
+fn set_prev(of: u32, token: u32, facts: &impl Facts) {
+    let Link { prev, next } = facts.link(of);
+    facts.set_link(of, Link { prev: prev & !NIL | token, next });
+}
+
+/// Lets the older neighbour of something be `token`.
+#[inline]
+fn set_next(of: u32, token: u32, facts: &impl Facts) {
+    let Link { prev, .. } = facts.link(of);
+    facts.set_link(of, Link { prev, next: token });
 }
 
 /// One queue: where it begins and ends, and what it holds.
@@ -40,13 +61,12 @@ impl Queue {
 #[derive(Debug)]
 pub(crate) struct Queues<const N: usize> {
     queues: [Queue; N],
-    links: Vec<Link>,
 }
 
 impl<const N: usize> Default for Queues<N> {
     fn default() -> Self {
         const { assert!(N <= 3, "two bits name a queue, and one value means none") };
-        Self { queues: [Queue::EMPTY; N], links: Vec::new() }
+        Self { queues: [Queue::EMPTY; N] }
     }
 }
 
@@ -65,28 +85,19 @@ impl<const N: usize> Queues<N> {
     }
 
     /// Whether a token is in some queue.
-    pub(crate) fn contains(&self, token: u32) -> bool {
-        self.links.get(token as usize).is_some_and(|link| link.prev != NOWHERE)
+    pub(crate) fn contains(&self, token: u32, facts: &impl Facts) -> bool {
+        facts.link(token).prev != NOWHERE
     }
 
     /// Adds a token that is in no queue as the newest.
     #[inline]
     pub(crate) fn push(&mut self, token: u32, queue: usize, facts: &impl Facts) {
-        let index = token as usize;
-        if index >= self.links.len() {
-            // Grown by an eighth, so that little of the largest vector of the policy is unused.
-            if index >= self.links.capacity() {
-                self.links.reserve_exact(index + 1 - self.links.len() + (self.links.len() / 8).max(16));
-            }
-            self.links.resize(index + 1, Link { prev: NOWHERE, next: NIL });
-        }
         let to = &mut self.queues[queue];
-        self.links[index] = Link { prev: NIL | (queue as u32) << 30, next: to.head };
+        facts.set_link(token, Link { prev: NIL | (queue as u32) << 30, next: to.head });
         if to.head == NIL {
             to.tail = token;
         } else {
-            let prev = &mut self.links[to.head as usize].prev;
-            *prev = *prev & !NIL | token;
+            set_prev(to.head, token, facts);
         }
         to.head = token;
         to.len += 1;
@@ -96,7 +107,7 @@ impl<const N: usize> Queues<N> {
     /// Takes a token out of its queue; does nothing if it is in none.
     #[inline]
     pub(crate) fn unlink(&mut self, token: u32, facts: &impl Facts) {
-        let Link { prev, next } = self.links[token as usize];
+        let Link { prev, next } = facts.link(token);
         if prev == NOWHERE {
             return;
         }
@@ -104,17 +115,16 @@ impl<const N: usize> Queues<N> {
         if prev == NIL {
             from.head = next;
         } else {
-            self.links[prev as usize].next = next;
+            set_next(prev, next, facts);
         }
         if next == NIL {
             from.tail = prev;
         } else {
-            let back = &mut self.links[next as usize].prev;
-            *back = *back & !NIL | prev;
+            set_prev(next, prev, facts);
         }
         from.len -= 1;
         from.cost -= u64::from(facts.cost(token));
-        self.links[token as usize].prev = NOWHERE;
+        facts.set_link(token, Link::NONE);
     }
 
     /// Makes a token the newest of a queue.
@@ -124,41 +134,22 @@ impl<const N: usize> Queues<N> {
         self.push(token, queue, facts);
     }
 
-    /// Puts another token, in no queue yet, in the place of one.
+    /// Puts another token, in no queue yet, in the place of one that is in a queue.
     pub(crate) fn replace(&mut self, old: u32, new: u32, facts: &impl Facts) {
-        // Makes the link, then takes over the place.
-        let queue = (self.links[old as usize].prev >> 30) as usize;
-        self.push(new, queue, facts);
-        self.unlink_only(new);
-        let Link { prev, next } = self.links[old as usize];
-        self.links[new as usize] = Link { prev, next };
-        self.links[old as usize].prev = NOWHERE;
-        let within = &mut self.queues[queue];
-        within.len -= 1;
-        within.cost -= u64::from(facts.cost(old));
-        let prev = prev & NIL;
-        if prev == NIL {
+        let Link { prev, next } = facts.link(old);
+        let within = &mut self.queues[(prev >> 30) as usize];
+        facts.set_link(new, Link { prev, next });
+        facts.set_link(old, Link::NONE);
+        within.cost = within.cost - u64::from(facts.cost(old)) + u64::from(facts.cost(new));
+        if prev & NIL == NIL {
             within.head = new;
         } else {
-            self.links[prev as usize].next = new;
+            set_next(prev & NIL, new, facts);
         }
         if next == NIL {
             within.tail = new;
         } else {
-            let back = &mut self.links[next as usize].prev;
-            *back = *back & !NIL | new;
-        }
-    }
-
-    /// Takes the newest of a queue out of the links, but not out of the sums.
-    fn unlink_only(&mut self, newest: u32) {
-        let Link { prev, next } = self.links[newest as usize];
-        let queue = &mut self.queues[(prev >> 30) as usize];
-        queue.head = next;
-        if next == NIL {
-            queue.tail = NIL;
-        } else {
-            self.links[next as usize].prev |= NIL;
+            set_prev(next, new, facts);
         }
     }
 
@@ -171,7 +162,7 @@ impl<const N: usize> Queues<N> {
         for (number, queue) in self.queues.iter().enumerate() {
             let (mut token, mut prev, mut len, mut cost) = (queue.head, NIL, 0, 0);
             while token != NIL {
-                let link = self.links[token as usize];
+                let link = facts.link(token);
                 assert_eq!(link.prev & NIL, prev, "back link of token {token}");
                 assert_eq!((link.prev >> 30) as usize, number, "queue of token {token}");
                 len += 1;
@@ -181,8 +172,6 @@ impl<const N: usize> Queues<N> {
             }
             assert_eq!((queue.tail, queue.len, queue.cost), (prev, len, cost), "end and sums of queue {number}");
         }
-        let linked = self.links.iter().filter(|link| link.prev != NOWHERE).count();
-        assert_eq!(linked, self.len(), "tokens in queues");
-        linked
+        self.len()
     }
 }

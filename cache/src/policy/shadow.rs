@@ -20,7 +20,7 @@ use super::dials::{ARMS, Dials};
 use super::mini::Mini;
 
 /// Entries of a miniature.
-const MINI: f64 = 512.0;
+const MINI: f64 = 256.0;
 /// The largest share of keys that is sampled, in caches of more than a few entries.
 const RATE_MAX: f64 = 0.25;
 /// A miniature has at least so many entries, as far as the cache has.
@@ -149,7 +149,7 @@ impl Contest {
         let entries = ((scale.entries as f64 * rate).round() as usize).max(1);
         Self {
             scale,
-            minis: ARMS.iter().map(|dials| Mini::new(*dials, capacity, entries)).collect(),
+            minis: ARMS.iter().map(|dials| Mini::new(*dials, capacity, entries, scale.capacity == scale.entries)).collect(),
             lead: [[0.0; N]; N],
             differed: [[0.0; N]; N],
             decay: 0.5_f64.powf(f64::from(EPOCH) / (HALF_LIFE * entries as f64)) as f32,
@@ -227,12 +227,12 @@ mod tests {
     #[test]
     fn sample_is_the_larger_the_smaller_the_cache() {
         assert!((rate(10) - 1.0).abs() < 1e-9 && (rate(100) - 0.64).abs() < 1e-9);
-        assert!((rate(1_000) - 0.25).abs() < 1e-9 && (rate(1_000_000) - 512e-6).abs() < 1e-9);
+        assert!((rate(1_000) - 0.25).abs() < 1e-9 && (rate(1_000_000) - 256e-6).abs() < 1e-9);
         let shadow = Shadow::new();
         assert!(!shadow.samples(0), "nothing is sampled before the size is known");
         shadow.fit(Scale { capacity: 1 << 22, entries: 1 << 22 });
         let sampled = (0..1_u64 << 20).filter(|key| shadow.samples(key << 34)).count();
-        assert_eq!(sampled, 128);
+        assert_eq!(sampled, 64);
     }
 
     #[test]

@@ -30,12 +30,13 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
-use super::segmented::Segmented;
+use super::chunked::Chunked;
 use super::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Mutex, MutexGuard, UnsafeCell};
-use super::table::Table;
+use super::table::{Ahead, Table};
 use super::threads::{Pin, pin, registry};
 use crate::expiry::NEVER;
 use crate::policy::USES_MAX;
+use crate::policy::queues::Link;
 
 /// The most entries of one arena; the tokens above mean "none" in the policies' lists.
 pub(crate) const TOKENS_MAX: usize = (1 << 30) - 2 - LIMBO_MAX;
@@ -56,11 +57,15 @@ const SEATS_FEW: usize = 32;
 /// How often an explicit removal looks whether the readers have left before it settles for later.
 const PATIENCE: usize = 64;
 
+#[repr(C)]
 struct Slot<K, V> {
     pair: UnsafeCell<MaybeUninit<(K, V)>>,
     hash: AtomicU32,
     uses: AtomicU8,
     flags: AtomicU8,
+    /// Where the entry stands in the policy's queues.
+    prev: AtomicU32,
+    next: AtomicU32,
 }
 
 // SAFETY: readers share the pair (hence `Sync`), and whichever thread reclaims it moves or drops it (hence `Send`); the
@@ -74,6 +79,8 @@ impl<K, V> Slot<K, V> {
             hash: AtomicU32::new(0),
             uses: AtomicU8::new(0),
             flags: AtomicU8::new(0),
+            prev: AtomicU32::new(Link::NONE.prev),
+            next: AtomicU32::new(Link::NONE.next),
         }
     }
 
@@ -93,11 +100,11 @@ impl<K, V> Slot<K, V> {
 
 /// What the policies may see and change of the entries: never keys or values.
 pub(crate) struct Slab<K, V> {
-    slots: Segmented<Slot<K, V>>,
+    slots: Chunked<Slot<K, V>>,
     /// Deadlines by token; made when the first entry that can expire comes.
-    deadlines: OnceLock<Box<Segmented<AtomicU64>>>,
+    deadlines: OnceLock<Box<Chunked<AtomicU64>>>,
     /// Weights by token; made when the first entry comes, unless all weigh the same.
-    weights: OnceLock<Box<Segmented<AtomicU64>>>,
+    weights: OnceLock<Box<Chunked<AtomicU64>>>,
     scales: Scales,
 }
 
@@ -112,7 +119,7 @@ pub(crate) struct Scales {
 
 impl<K, V> Slab<K, V> {
     fn new(scales: Scales) -> Arc<Self> {
-        Arc::new(Self { slots: Segmented::new(), deadlines: OnceLock::new(), weights: OnceLock::new(), scales })
+        Arc::new(Self { slots: Chunked::new(), deadlines: OnceLock::new(), weights: OnceLock::new(), scales })
     }
 
     fn slot(&self, token: u32) -> &Slot<K, V> {
@@ -134,8 +141,8 @@ impl<K, V> Slab<K, V> {
 }
 
 /// Writes a number under a token of an array that may not exist yet.
-fn note(numbers: &OnceLock<Box<Segmented<AtomicU64>>>, token: u32, number: u64) {
-    let numbers = numbers.get_or_init(|| Box::new(Segmented::new()));
+fn note(numbers: &OnceLock<Box<Chunked<AtomicU64>>>, token: u32, number: u64) {
+    let numbers = numbers.get_or_init(|| Box::new(Chunked::new()));
     numbers.ensure(token, || AtomicU64::new(0));
     if let Some(cell) = numbers.get(token) {
         cell.store(number, Ordering::Relaxed);
@@ -164,6 +171,27 @@ impl<K, V> crate::policy::Facts for Slab<K, V> {
     fn cost(&self, token: u32) -> u32 {
         if self.scales.by_weight { u32::try_from(self.weight(token)).unwrap_or(u32::MAX) } else { 1 }
     }
+
+    #[inline]
+    fn link(&self, token: u32) -> Link {
+        self.slots.get(token).map_or(Link::NONE, |slot| {
+            let (prev, next) = (slot.prev.load(Ordering::Relaxed), slot.next.load(Ordering::Relaxed));
+            Link { prev, next }
+        })
+    }
+
+    #[inline]
+    fn set_link(&self, token: u32, link: Link) {
+        if let Some(slot) = self.slots.get(token) {
+            slot.prev.store(link.prev, Ordering::Relaxed);
+            slot.next.store(link.next, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn alike(&self) -> bool {
+        !self.scales.by_weight
+    }
 }
 
 /// What readers start from.
@@ -175,6 +203,8 @@ struct Index<K, V> {
 /// Entries, their index, and whatever else `X` belongs under the same lock.
 pub(crate) struct Arena<K, V, X> {
     index: AtomicPtr<Index<K, V>>,
+    /// Where the buckets of the index are, for a look ahead only.
+    ahead: Ahead,
     writer: Apart<Mutex<Writer<K, V, X>>>,
     /// Whether values wait in limbo for their destructors.
     waiting: AtomicU8,
@@ -324,13 +354,19 @@ impl<K, V, X> Arena<K, V, X> {
             old: Vec::new(),
             state,
         };
-        Self { index: AtomicPtr::new(ptr::null_mut()), writer: Apart(Mutex::new(writer)), waiting: AtomicU8::new(0) }
+        Self { index: AtomicPtr::new(ptr::null_mut()), ahead: Ahead::new(), writer: Apart(Mutex::new(writer)), waiting: AtomicU8::new(0) }
     }
 
     #[inline(always)]
     fn index<'p>(&'p self, _: &'p Pin) -> Option<&'p Index<K, V>> {
         // SAFETY: invariant 3; the pin lives for 'p.
         unsafe { self.index.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Has the memory fetched that a search for a hash will look at first.
+    #[inline(always)]
+    pub(crate) fn look_ahead(&self, hash: u32) {
+        self.ahead.fetch(hash);
     }
 
     /// The entry of whose key `is` says yes. Takes no lock.
@@ -614,6 +650,8 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
     }
 
     fn publish(&mut self, index: *mut Index<K, V>) {
+        // SAFETY: invariant 3; it is about to be published, by the one writer.
+        self.arena.ahead.set(unsafe { index.as_ref() }.map(|index| &index.table));
         let old = self.arena.index.swap(index, Ordering::AcqRel);
         if !old.is_null() {
             // SAFETY: invariant 3; it was replaced just now, and is stamped after that.

@@ -19,6 +19,19 @@ pub(crate) fn announce(cell: &AtomicU64, value: u64) {
     }
 }
 
+/// Asks the processor to fetch a cache line; any address will do.
+#[inline(always)]
+#[allow(unsafe_code, reason = "the instruction reads nothing that the program could see")]
+pub(crate) fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch has no effect but on the caches, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 pub(crate) use parking_lot::{Mutex, MutexGuard};
 
 /// A cell whose accesses a checker can see.

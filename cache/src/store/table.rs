@@ -15,9 +15,10 @@
 //!
 //! Source: the layout is that of F14 (N. Bronson and X. Shi, Facebook, 2019). Departure: readers need no lock.
 
+use std::ptr;
 use std::sync::atomic::Ordering;
 
-use super::sync::{AtomicU32, AtomicU64};
+use super::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, prefetch};
 
 /// In a way that is free. No entry has this token.
 const NONE: u32 = u32::MAX;
@@ -30,7 +31,7 @@ const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
 #[repr(C, align(64))]
-struct Bucket {
+pub(crate) struct Bucket {
     tags: AtomicU64,
     more_tags: AtomicU32,
     /// How many keys live beyond that would have liked to live here or before.
@@ -41,6 +42,36 @@ struct Bucket {
 /// One size of an index.
 pub(crate) struct Table {
     buckets: Box<[Bucket]>,
+}
+
+/// Where the buckets of a table are, as numbers that may be out of date: good for fetching memory ahead, for nothing else.
+pub(crate) struct Ahead {
+    start: AtomicPtr<Bucket>,
+    len: AtomicUsize,
+}
+
+impl Ahead {
+    pub(crate) fn new() -> Self {
+        Self { start: AtomicPtr::new(ptr::null_mut()), len: AtomicUsize::new(0) }
+    }
+
+    pub(crate) fn set(&self, table: Option<&Table>) {
+        let buckets = table.map_or(&[][..], |table| &*table.buckets);
+        self.start.store(buckets.as_ptr().cast_mut(), Ordering::Relaxed);
+        self.len.store(buckets.len(), Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub(crate) fn fetch(&self, hash: u32) {
+        let home = home(hash, self.len.load(Ordering::Relaxed));
+        prefetch(self.start.load(Ordering::Relaxed).wrapping_add(home));
+    }
+}
+
+/// The bucket that a hash would like.
+#[inline(always)]
+fn home(hash: u32, buckets: usize) -> usize {
+    (u64::from(hash) * buckets as u64 >> 32) as usize
 }
 
 /// The high bit of each byte that is zero. Exact up to the lowest such byte, above it there may be false ones; this costs a
@@ -137,7 +168,7 @@ impl Table {
 
     #[inline(always)]
     fn home(&self, hash: u32) -> usize {
-        (u64::from(hash) * self.buckets.len() as u64 >> 32) as usize
+        home(hash, self.buckets.len())
     }
 
     /// The way of a token of whose key `is` says yes, as its bucket and the place in it.

@@ -71,46 +71,29 @@ mod table {
     }
 }
 
-mod segmented {
-    use std::sync::atomic::Ordering;
+mod chunked {
+    use std::sync::atomic::{AtomicU32, Ordering};
 
-    use crate::store::segmented::*;
+    use crate::store::chunked::*;
 
     #[test]
-    fn every_number_has_a_place_of_its_own_and_segments_follow_each_other() {
-        let (mut segment, mut offset) = (0, 0);
-        for index in 0..1_000_000 {
-            assert_eq!(place(index), (segment, offset), "number {index}");
-            offset += 1;
-            if offset == segment_len(segment) {
-                (segment, offset) = (segment + 1, 0);
-            }
+    fn items_stay_where_they_are_while_directories_are_replaced() {
+        let items = Chunked::<AtomicU32>::new();
+        assert!(items.get(0).is_none() && items.get(u32::MAX).is_none());
+        items.ensure(0, AtomicU32::default);
+        let first = items.get(0).unwrap();
+        for index in 0..200_000 {
+            items.ensure(index, AtomicU32::default);
+            items.get(index).unwrap().store(index + 1, Ordering::Relaxed);
         }
-        for index in (u32::MAX - 5_000)..=u32::MAX {
-            let (segment, offset) = place(index);
-            assert!(segment < SEGMENTS && offset < segment_len(segment), "number {index}");
-        }
+        assert_eq!(first.load(Ordering::Relaxed), 1);
+        assert!((0..200_000).all(|index| items.get(index).unwrap().load(Ordering::Relaxed) == index + 1));
     }
 
     #[test]
-    fn at_most_an_eighth_waits_unused() {
-        let mut held = 0;
-        for segment in 0..SEGMENTS {
-            if held >= 1024 {
-                assert!(segment_len(segment) * 8 <= held + 128, "segment {segment}");
-            }
-            held += segment_len(segment);
-        }
-    }
-
-    #[test]
-    fn items_stay_where_they_are() {
-        let items = Segmented::<std::sync::atomic::AtomicU32>::new();
-        assert!(items.get(0).is_none());
-        for index in 0..5_000 {
-            items.ensure(index, Default::default);
-            items.get(index).unwrap().store(index, Ordering::Relaxed);
-        }
-        assert!((0..5_000).all(|index| items.get(index).unwrap().load(Ordering::Relaxed) == index));
+    fn a_hole_is_nothing_and_large_items_have_small_chunks() {
+        let items = Chunked::<[AtomicU32; 2_000]>::new();
+        items.ensure(100, || std::array::from_fn(|_| AtomicU32::new(0)));
+        assert!(items.get(100).is_some() && items.get(0).is_none() && items.get(200).is_none());
     }
 }
