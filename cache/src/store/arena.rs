@@ -31,7 +31,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use super::chunked::Chunked;
-use super::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Mutex, MutexGuard, UnsafeCell};
+use super::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Mutex, MutexGuard, PATIENCE, UnsafeCell};
 use super::table::{Ahead, Table};
 use super::threads::{Pin, pin, registry};
 use crate::expiry::NEVER;
@@ -47,6 +47,9 @@ const LIVE: u8 = 1;
 const HELD: u8 = 2;
 const EXPIRES: u8 = 4;
 
+/// The first index has room for so many.
+const FIRST_ROOM: usize = 9;
+
 /// Slots without destructors wait in limbo for so many others, or for so many bytes.
 const BATCH: usize = 64;
 const BATCH_BYTES: usize = 32 << 10;
@@ -54,8 +57,6 @@ const BATCH_BYTES: usize = 32 << 10;
 const BATCH_DROP: usize = 16;
 /// From so many seats on, looking at all of them after every write costs too much.
 const SEATS_FEW: usize = 32;
-/// How often an explicit removal looks whether the readers have left before it settles for later.
-const PATIENCE: usize = 64;
 
 #[repr(C)]
 struct Slot<K, V> {
@@ -531,7 +532,7 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
         if self.writer.len >= room {
             let len = self.writer.len;
             let expected = self.writer.expected;
-            self.rebuild(if len < expected { (len * 2).clamp(48, expected.max(48)) } else { len + len / 4 + 1 });
+            self.grow(if len < expected { (len * 2).clamp(FIRST_ROOM, expected.max(FIRST_ROOM)) } else { len + len / 4 + 1 });
         }
         let hash = new.hash;
         let token = self.fill(new, 0);
@@ -640,7 +641,7 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
     }
 
     /// Makes an index for so many entries.
-    fn rebuild(&mut self, entries: usize) {
+    pub(crate) fn grow(&mut self, entries: usize) {
         let table = Table::new(entries);
         for token in self.tokens_from(0) {
             table.insert(self.writer.slab.slot(token).hash.load(Ordering::Relaxed), token);

@@ -17,10 +17,7 @@ use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::Ordering;
 
-use super::sync::{AtomicPtr, AtomicUsize, Mutex};
-
-/// About how many bytes a chunk has.
-const CHUNK_BYTES: usize = 16 << 10;
+use super::sync::{AtomicPtr, AtomicUsize, CHUNK_BYTES, Mutex};
 
 /// Items by number.
 pub(crate) struct Chunked<T> {

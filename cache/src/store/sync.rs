@@ -5,6 +5,11 @@ use std::sync::atomic::{Ordering, compiler_fence};
 
 pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
 
+/// About how many bytes a chunk of slots has.
+pub(crate) const CHUNK_BYTES: usize = 16 << 10;
+/// How often an explicit removal looks whether the readers have left before it settles for later.
+pub(crate) const PATIENCE: usize = 64;
+
 /// Stores a value so that every later load of this thread is ordered after the store, for all threads to see.
 ///
 /// On x86 an exchange does that at the price of one instruction, and is cheaper than a store and a fence.
