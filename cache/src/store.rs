@@ -131,12 +131,12 @@ impl<K, V, S> Store<K, V, S> {
     }
 
     /// The shard of a hash: the highest ten bits. The index takes the low half, the sample what is between.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn shard_of(&self, hash: u64) -> usize {
         (hash >> 54) as usize & (self.shards.len() - 1)
     }
 
-    #[inline(always)]
+    #[inline]
     pub(crate) fn shard(&self, hash: u64) -> &Shard<K, V> {
         &self.shards[self.shard_of(hash)]
     }
@@ -214,8 +214,7 @@ impl<K, V, S> Store<K, V, S> {
             while let Some(cause) = self.budget.over() {
                 let newcomer_alone = own == Some(index) && held.len() <= 1;
                 let allowed = turn == Turn::Last
-                    || (!newcomer_alone
-                        && (turn == Turn::Any || self.is_fair(&held, held.len(), cause, parts as u64)));
+                    || (!newcomer_alone && (turn == Turn::Any || self.is_fair(&held, held.len(), cause, parts as u64)));
                 if !allowed {
                     break;
                 }
@@ -343,7 +342,7 @@ where
     S: BuildHasher,
 {
     /// The hash of a key, spread over all its bits once more: those of fast hashers and simple ones are not all alike good.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn hash<Q>(&self, key: &Q) -> u64
     where
         K: Borrow<Q>,
@@ -366,7 +365,13 @@ where
 
     /// A lookup that counts as a hit, or as a miss if `count_miss` says so.
     #[inline]
-    pub(crate) fn read_hashed<Q, R>(&self, hash: u64, key: &Q, count_miss: bool, read: impl FnOnce(&V) -> R) -> Option<R>
+    pub(crate) fn read_hashed<Q, R>(
+        &self,
+        hash: u64,
+        key: &Q,
+        count_miss: bool,
+        read: impl FnOnce(&V) -> R,
+    ) -> Option<R>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
@@ -587,7 +592,9 @@ where
         let mut expired = None;
         let live = found.filter(|token| !held.is_over(*token, &self.clock));
         let taken = live.map(|token| held.take_out(token, Cause::Explicit, &self.budget));
-        if live.is_none() && let Some(token) = found {
+        if live.is_none()
+            && let Some(token) = found
+        {
             expired = Some(held.take_out(token, Cause::Expired, &self.budget));
         }
         held.collect(false, &mut garbage);

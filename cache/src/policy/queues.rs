@@ -23,6 +23,11 @@ pub(crate) struct Link {
 impl Link {
     /// The link of a token that is in no queue.
     pub(crate) const NONE: Self = Self { prev: NOWHERE, next: NIL };
+
+    /// Whether the token is in some queue.
+    pub(crate) fn is_queued(self) -> bool {
+        self.prev != NOWHERE
+    }
 }
 
 /// Lets the newer neighbour of something be `token`.
@@ -82,11 +87,6 @@ impl<const N: usize> Queues<N> {
 
     pub(crate) fn cost(&self) -> u64 {
         self.queues.iter().map(|queue| queue.cost).sum()
-    }
-
-    /// Whether a token is in some queue.
-    pub(crate) fn contains(&self, token: u32, facts: &impl Facts) -> bool {
-        facts.link(token).prev != NOWHERE
     }
 
     /// Adds a token that is in no queue as the newest.

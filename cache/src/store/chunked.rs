@@ -46,7 +46,7 @@ impl<T> Chunked<T> {
     }
 
     /// The item of a number, if its chunk exists.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
         let chunk = (index >> Self::SHIFT) as usize;
         if chunk >= self.len.load(Ordering::Acquire) {
@@ -75,7 +75,12 @@ impl<T> Chunked<T> {
         let len = self.len.load(Ordering::Relaxed);
         if chunk >= len {
             let larger: Box<[AtomicPtr<T>]> = (0..(chunk + 1).next_power_of_two().max(4))
-                .map(|at| directories.last().and_then(|old| old.get(at)).map_or(ptr::null_mut(), |chunk| chunk.load(Ordering::Relaxed)))
+                .map(|at| {
+                    directories
+                        .last()
+                        .and_then(|old| old.get(at))
+                        .map_or(ptr::null_mut(), |chunk| chunk.load(Ordering::Relaxed))
+                })
                 .map(AtomicPtr::new)
                 .collect();
             let (start, len) = (larger.as_ptr().cast_mut(), larger.len());
