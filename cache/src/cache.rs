@@ -129,7 +129,8 @@ where
 
     /// Reads the value of a key in place, without a clone. Counts a hit or a miss.
     ///
-    /// `read` runs without a lock and may use this cache. What is replaced or removed while it runs is dropped later.
+    /// `read` runs without a lock and may use this cache. While it runs, memory of replaced and removed entries is kept, in
+    /// all caches of the program: keep it short, or take a clone.
     ///
     /// ```
     /// let cache = trimtab_cache::Cache::new(10);

@@ -153,12 +153,12 @@ impl<K, V, S> Store<K, V, S> {
     }
 
     /// The shard of a hash: the highest ten bits. The index takes the low half, the sample what is between.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn shard_of(&self, hash: u64) -> usize {
         (hash >> 54) as usize & (self.shards.len() - 1)
     }
 
-    #[inline(always)]
+    #[inline]
     pub(crate) fn shard(&self, hash: u64) -> &Shard<K, V> {
         &self.shards[self.shard_of(hash)]
     }
@@ -375,7 +375,7 @@ where
     S: BuildHasher,
 {
     /// The hash of a key, spread over all its bits once more: those of fast hashers and simple ones are not all alike good.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn hash<Q>(&self, key: &Q) -> u64
     where
         K: Borrow<Q>,

@@ -122,12 +122,12 @@ impl Adaptive {
     }
 
     /// Takes an entry out for good.
-    fn evict(&mut self, token: u32, remember: bool, facts: &impl Facts) -> Option<u32> {
+    fn evict(&mut self, token: u32, remember: bool, facts: &impl Facts) -> u32 {
         if remember {
             self.ghost.put(facts.hash(token));
         }
         self.queues.unlink(token, facts);
-        Some(token)
+        token
     }
 
     /// Puts a used entry back into main, one use poorer; answers whether it was.
@@ -212,11 +212,11 @@ impl Adaptive {
             let unproven_first = self.queues.queue(PROBATION).len > 0 && (!dials.fill || flowed >= FLOW_MAX);
             if main > 0 && (!over || unproven_first) {
                 let victim = self.main_victim(&mut scanned, facts)?;
-                return self.evict(victim, false, facts);
+                return Some(self.evict(victim, false, facts));
             }
             let Some(oldest) = window.oldest() else {
                 let victim = self.main_victim(&mut scanned, facts)?;
-                return self.evict(victim, false, facts);
+                return Some(self.evict(victim, false, facts));
             };
             let uses = facts.uses(oldest);
             let whole = target >= capacity;
@@ -230,7 +230,7 @@ impl Adaptive {
                     continue;
                 }
                 let victim = self.main_victim(&mut scanned, facts)?;
-                return self.evict(victim, false, facts);
+                return Some(self.evict(victim, false, facts));
             }
             if dials.promote == 0 && uses > 0 && scanned < SCAN_MAX {
                 scanned += 1;
@@ -240,7 +240,7 @@ impl Adaptive {
                 continue;
             }
             if whole {
-                return self.evict(oldest, true, facts);
+                return Some(self.evict(oldest, true, facts));
             }
             if dials.fill && room {
                 flowed += 1;
@@ -248,17 +248,17 @@ impl Adaptive {
                 continue;
             }
             if dials.admit == Admit::Ghost {
-                return self.evict(oldest, true, facts);
+                return Some(self.evict(oldest, true, facts));
             }
             let Some(victim) = self.main_victim(&mut scanned, facts) else {
-                return self.evict(oldest, true, facts);
+                return Some(self.evict(oldest, true, facts));
             };
             if self.admits(oldest, victim, facts) {
                 facts.set_uses(oldest, 0);
                 self.queues.shift(oldest, PROBATION, facts);
-                return self.evict(victim, false, facts);
+                return Some(self.evict(victim, false, facts));
             }
-            return self.evict(oldest, true, facts);
+            return Some(self.evict(oldest, true, facts));
         }
     }
 }
@@ -294,8 +294,7 @@ impl Policy for Adaptive {
 
     fn victim(&mut self, newcomer: Option<u32>, facts: &impl Facts) -> Option<u32> {
         self.follow();
-        let Some(newcomer) = newcomer.filter(|token| self.queues.len() > 1 && self.queues.contains(*token, facts))
-        else {
+        let Some(newcomer) = newcomer.filter(|token| self.queues.len() > 1 && facts.link(*token).is_queued()) else {
             return self.choose(facts);
         };
         // What was just inserted stays: it steps aside while the others are judged.
@@ -319,7 +318,7 @@ impl Policy for Adaptive {
     }
 
     fn standing(&self, token: u32, facts: &impl Facts) -> Standing {
-        let segment = match self.queues.queue_of(token, facts) {
+        let segment = match facts.link(token).queue() {
             Some(MAIN) => "main",
             Some(PROBATION) => "probation",
             _ => "window",
@@ -438,6 +437,6 @@ mod tests {
             policy.victim(None, &facts).unwrap();
             policy.insert(token, &facts);
         }
-        assert!(policy.queues.contains(victim, &facts), "it went to main");
+        assert!(facts.link(victim).is_queued(), "it went to main");
     }
 }

@@ -25,7 +25,7 @@ impl Policy for Lru {
 
     fn touch(&mut self, token: u32, facts: &impl Facts) {
         // It may have left between the reader's look and the lock.
-        if self.0.contains(token, facts) {
+        if facts.link(token).is_queued() {
             self.0.shift(token, 0, facts);
         }
     }

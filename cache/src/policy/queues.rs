@@ -23,6 +23,16 @@ pub(crate) struct Link {
 impl Link {
     /// The link of a token that is in no queue.
     pub(crate) const NONE: Self = Self { prev: NOWHERE, next: NIL };
+
+    /// Whether the token is in some queue.
+    pub(crate) fn is_queued(self) -> bool {
+        self.prev != NOWHERE
+    }
+
+    /// The queue that the token is in.
+    pub(crate) fn queue(self) -> Option<usize> {
+        self.is_queued().then_some((self.prev >> 30) as usize)
+    }
 }
 
 /// Lets the newer neighbour of something be `token`.
@@ -84,21 +94,10 @@ impl<const N: usize> Queues<N> {
         self.queues.iter().map(|queue| queue.cost).sum()
     }
 
-    /// The queue that a token is in.
-    pub(crate) fn queue_of(&self, token: u32, facts: &impl Facts) -> Option<usize> {
-        let prev = facts.link(token).prev;
-        (prev != NOWHERE).then_some((prev >> 30) as usize)
-    }
-
     /// The members of a queue, newest first.
     pub(crate) fn members(&self, queue: usize, facts: &impl Facts) -> impl Iterator<Item = u32> {
         let following = |token: u32| (token != NIL).then_some(token);
         std::iter::successors(following(self.queues[queue].head), move |token| following(facts.link(*token).next))
-    }
-
-    /// Whether a token is in some queue.
-    pub(crate) fn contains(&self, token: u32, facts: &impl Facts) -> bool {
-        facts.link(token).prev != NOWHERE
     }
 
     /// Adds a token that is in no queue as the newest.

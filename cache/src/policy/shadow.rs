@@ -9,7 +9,7 @@
 //! load; inserts take a few out of their own thread's ring each, so no call pays for many.
 //!
 //! Source: C. Waldspurger et al., "Cache Modeling and Optimization using Miniature Simulations", USENIX ATC 2017; the
-//! criterion is McNemar's test for matched pairs, with decay.
+//! criterion is the sign test for matched pairs, with decay.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -94,7 +94,7 @@ impl Shadow {
     }
 
     /// Whether a key is in the sample. Uses other bits than the choice of the shard and the index.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn samples(&self, hash: u64) -> bool {
         ((hash >> 32) as u32 & ((1 << SAMPLE_BITS) - 1)) < self.threshold.load(Ordering::Relaxed)
     }

@@ -90,7 +90,7 @@ impl Sketch {
 /// Spreads a hash evenly over `len` places, neighbours staying neighbours whatever `len` is.
 #[inline]
 pub(crate) fn reduce(hash: u32, len: usize) -> usize {
-    (u64::from(hash) * len as u64 >> 32) as usize
+    ((u64::from(hash) * len as u64) >> 32) as usize
 }
 
 /// A larger copy of a table that has one item for `each` entries, if it is too small for `entries`: doubled, but not

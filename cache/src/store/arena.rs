@@ -92,7 +92,7 @@ impl<K, V> Slot<K, V> {
     /// # Safety
     ///
     /// The pair is filled, and stays so for as long as the reference is used.
-    #[inline(always)]
+    #[inline]
     unsafe fn pair(&self) -> &(K, V) {
         // SAFETY: promised by the caller.
         self.pair.with(|pair| unsafe { (*pair).assume_init_ref() })
@@ -270,31 +270,31 @@ pub(crate) struct Entry<'p, K, V> {
 }
 
 impl<'p, K, V> Entry<'p, K, V> {
-    #[inline(always)]
+    #[inline]
     fn pair(&self) -> &'p (K, V) {
-        // SAFETY: an `Entry` is only made where the pair stays filled for 'p: found in the index under a pin that lives
-        // for 'p, or under a lock that is held for 'p.
+        // SAFETY: an `Entry` is only made where the pair stays filled for 'p: found under a pin that lives for 'p, or under
+        // a lock that is held for 'p.
         unsafe { self.slot.pair() }
     }
 
-    #[inline(always)]
+    #[inline]
     pub(crate) fn key(&self) -> &'p K {
         &self.pair().0
     }
 
-    #[inline(always)]
+    #[inline]
     pub(crate) fn value(&self) -> &'p V {
         &self.pair().1
     }
 
     /// Nanoseconds, or [`NEVER`].
-    #[inline(always)]
+    #[inline]
     pub(crate) fn deadline(&self) -> u64 {
         if self.slot.flag(EXPIRES) { self.slab.deadline(self.token) } else { NEVER }
     }
 
     /// Whether the entry may expire at all; if not, no clock needs to be read.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn may_expire(&self) -> bool {
         self.slot.flag(EXPIRES)
     }
@@ -323,7 +323,7 @@ impl<'p, K, V> Entry<'p, K, V> {
     }
 
     /// Counts a use. Writes nothing once the count is full; races may lose a count, by design.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn touch(&self) {
         let uses = self.slot.uses.load(Ordering::Relaxed);
         if uses < USES_MAX {
@@ -407,20 +407,20 @@ impl<K, V, X> Arena<K, V, X> {
         }
     }
 
-    #[inline(always)]
+    #[inline]
     fn index<'p>(&'p self, _: &'p Pin) -> Option<&'p Index<K, V>> {
         // SAFETY: invariant 3; the pin lives for 'p.
         unsafe { self.index.load(Ordering::Acquire).as_ref() }
     }
 
     /// Has the memory fetched that a search for a hash will look at first.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn look_ahead(&self, hash: u32) {
         self.ahead.fetch(hash);
     }
 
     /// The entry of whose key `is` says yes. Takes no lock.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn find<'p>(&'p self, pin: &'p Pin, hash: u32, is: impl Fn(&K) -> bool) -> Option<Entry<'p, K, V>> {
         let Index { table, slab } = self.index(pin)?;
         let mut found = None;
@@ -435,15 +435,6 @@ impl<K, V, X> Arena<K, V, X> {
                 fits
             })
             .and_then(|token| found.map(|slot| Entry { slot, slab, token }))
-    }
-
-    /// The entry under a token that was seen in the index under this very pin, or under the lock while it was held.
-    ///
-    /// # Safety
-    ///
-    /// As said.
-    unsafe fn seen<'p>(&'p self, _: &'p Pin, slab: &'p Slab<K, V>, token: u32) -> Entry<'p, K, V> {
-        Entry { slot: slab.slot(token), slab, token }
     }
 
     pub(crate) fn lock(&self) -> Locked<'_, K, V, X> {
@@ -488,15 +479,15 @@ impl<K, V, X> Arena<K, V, X> {
         choose: impl FnOnce(&Locked<'_, K, V, X>) -> Vec<u32>,
         mut visit: impl FnMut(Entry<'_, K, V>),
     ) {
-        let pin = pin();
+        let _pin = pin();
         let locked = self.lock();
         let mut tokens = choose(&locked);
         tokens.retain(|token| locked.is_live(*token));
         let slab = Arc::clone(&locked.writer.slab);
         drop(locked);
         for token in tokens {
-            // SAFETY: live under the lock, after the pin was taken, and so not reclaimed before it ends. `slab` outlives it.
-            visit(unsafe { self.seen(&pin, &slab, token) });
+            // As an `Entry` must be: live under the lock after the pin was taken, so not reclaimed before it ends.
+            visit(Entry { slot: slab.slot(token), slab: &slab, token });
         }
     }
 }
@@ -558,14 +549,14 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
         &self.writer.slab
     }
 
-    #[inline(always)]
+    #[inline]
     fn index(&self) -> Option<&Index<K, V>> {
         // SAFETY: invariant 3; the index is only replaced under the lock.
         unsafe { self.arena.index.load(Ordering::Relaxed).as_ref() }
     }
 
     /// The token of whose key `is` says yes.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn find(&self, hash: u32, is: impl Fn(&K) -> bool) -> Option<u32> {
         let Index { table, slab } = self.index()?;
         table.find(hash, |token| {
@@ -602,7 +593,7 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
             let len = self.writer.len;
             let expected = self.writer.expected;
             self.grow(if len < expected {
-                (len * 2).clamp(FIRST_ROOM, expected.max(FIRST_ROOM))
+                (len + len / 2).clamp(FIRST_ROOM, expected.max(FIRST_ROOM))
             } else {
                 len + len / 4 + 1
             });

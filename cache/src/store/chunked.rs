@@ -46,7 +46,7 @@ impl<T> Chunked<T> {
     }
 
     /// The item of a number, if its chunk exists.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
         let chunk = (index >> Self::SHIFT) as usize;
         if chunk >= self.len.load(Ordering::Acquire) {

@@ -127,7 +127,7 @@ impl Registry {
 
 impl Seat {
     /// Announces a read, unless one is announced; answers whether it did. The owner of the seat calls this.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn enter(&self, registry: &Registry) -> bool {
         let outermost = self.announced.load(Ordering::Relaxed) == QUIET;
         if outermost {
@@ -137,7 +137,7 @@ impl Seat {
     }
 
     /// Ends the read that `enter` announced.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn leave(&self) {
         self.announced.store(QUIET, Ordering::Release);
     }
@@ -148,7 +148,7 @@ impl Seat {
     }
 
     /// A number that no other thread has at the same time; small ones first.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn index(&self) -> usize {
         self.index
     }

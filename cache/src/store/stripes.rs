@@ -35,7 +35,7 @@ impl Stripes {
     }
 
     /// The stripe of a thread, and whether it is the only one there.
-    #[inline(always)]
+    #[inline]
     fn of(&self, thread: usize) -> (&Stripe, bool) {
         let owned = self.stripes.len() / 2;
         let own = thread < owned;
@@ -43,13 +43,13 @@ impl Stripes {
         (&self.stripes[index], own)
     }
 
-    #[inline(always)]
+    #[inline]
     pub(crate) fn hit(&self, thread: usize) {
         let (stripe, own) = self.of(thread);
         count(&stripe.hits, own);
     }
 
-    #[inline(always)]
+    #[inline]
     pub(crate) fn miss(&self, thread: usize) {
         let (stripe, own) = self.of(thread);
         count(&stripe.misses, own);
@@ -84,7 +84,7 @@ impl Stripes {
     }
 }
 
-#[inline(always)]
+#[inline]
 fn count(counter: &AtomicU64, own: bool) {
     if own {
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);

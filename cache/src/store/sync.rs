@@ -13,7 +13,7 @@ pub(crate) const PATIENCE: usize = 64;
 /// Stores a value so that every later load of this thread is ordered after the store, for all threads to see.
 ///
 /// On x86 an exchange does that at the price of one instruction, and is cheaper than a store and a fence.
-#[inline(always)]
+#[inline]
 pub(crate) fn announce(cell: &AtomicU64, value: u64) {
     if cfg!(target_arch = "x86_64") {
         cell.swap(value, Ordering::SeqCst);
@@ -25,7 +25,7 @@ pub(crate) fn announce(cell: &AtomicU64, value: u64) {
 }
 
 /// Asks the processor to fetch a cache line; any address will do.
-#[inline(always)]
+#[inline]
 #[allow(unsafe_code, reason = "the instruction reads nothing that the program could see")]
 pub(crate) fn prefetch<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
@@ -47,12 +47,12 @@ impl<T> UnsafeCell<T> {
         Self(std::cell::UnsafeCell::new(value))
     }
 
-    #[inline(always)]
+    #[inline]
     pub(crate) fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
         read(self.0.get())
     }
 
-    #[inline(always)]
+    #[inline]
     pub(crate) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
         write(self.0.get())
     }

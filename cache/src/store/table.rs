@@ -61,7 +61,7 @@ impl Ahead {
         self.len.store(buckets.len(), Ordering::Relaxed);
     }
 
-    #[inline(always)]
+    #[inline]
     pub(crate) fn fetch(&self, hash: u32) {
         let home = home(hash, self.len.load(Ordering::Relaxed));
         prefetch(self.start.load(Ordering::Relaxed).wrapping_add(home));
@@ -69,25 +69,25 @@ impl Ahead {
 }
 
 /// The bucket that a hash would like.
-#[inline(always)]
+#[inline]
 fn home(hash: u32, buckets: usize) -> usize {
-    (u64::from(hash) * buckets as u64 >> 32) as usize
+    ((u64::from(hash) * buckets as u64) >> 32) as usize
 }
 
 /// The high bit of each byte that is zero. Exact up to the lowest such byte, above it there may be false ones; this costs a
 /// comparison of keys now and then, and saves an instruction always.
-#[inline(always)]
+#[inline]
 const fn zero_bytes(word: u64) -> u64 {
     word.wrapping_sub(LOW) & !word & HIGH
 }
 
-#[inline(always)]
+#[inline]
 const fn zero_bytes_of_four(word: u32) -> u32 {
     word.wrapping_sub(LOW as u32) & !word & HIGH as u32
 }
 
 /// Eight bits of the hash, never zero, which means "free". The home takes its bits from the other end.
-#[inline(always)]
+#[inline]
 const fn tag_of(hash: u32) -> u64 {
     let tag = hash & 0xFF;
     (tag + (tag == 0) as u32) as u64
@@ -104,7 +104,7 @@ impl Bucket {
     }
 
     /// The first way under a tag of whose token `is` says yes.
-    #[inline(always)]
+    #[inline]
     fn find(&self, tag: u64, mut is: impl FnMut(u32) -> bool) -> Option<(usize, u32)> {
         let mut matches = zero_bytes(self.tags.load(Ordering::Acquire) ^ (tag * LOW));
         while matches != 0 {
@@ -166,13 +166,13 @@ impl Table {
         self.buckets.len() * WAYS * FULL / 100
     }
 
-    #[inline(always)]
+    #[inline]
     fn home(&self, hash: u32) -> usize {
         home(hash, self.buckets.len())
     }
 
     /// The way of a token of whose key `is` says yes, as its bucket and the place in it.
-    #[inline(always)]
+    #[inline]
     fn search(&self, hash: u32, mut is: impl FnMut(u32) -> bool) -> Option<(usize, usize, u32)> {
         let tag = tag_of(hash);
         let mut at = self.home(hash);
@@ -191,7 +191,7 @@ impl Table {
     }
 
     /// The token of whose key `is` says yes.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn find(&self, hash: u32, is: impl FnMut(u32) -> bool) -> Option<u32> {
         self.search(hash, is).map(|(_, _, token)| token)
     }

@@ -45,7 +45,7 @@ enum Kind {
 }
 
 /// Announces a read.
-#[inline(always)]
+#[inline]
 pub(crate) fn pin() -> Pin {
     match SEAT.get() {
         Some(seat) => {
@@ -77,14 +77,14 @@ pub(crate) fn index() -> usize {
 
 impl Pin {
     /// A number that no other thread has at the same time; small ones first.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn index(&self) -> usize {
         self.seat.index()
     }
 }
 
 impl Drop for Pin {
-    #[inline(always)]
+    #[inline]
     fn drop(&mut self) {
         if self.kind != Kind::Inner {
             self.seat.leave();
