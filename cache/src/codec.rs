@@ -42,6 +42,7 @@ impl Packed {
     }
 
     /// The value; `None` if the kept bytes are damaged.
+    #[cfg_attr(not(feature = "compress"), expect(clippy::unnecessary_wraps, reason = "only inflation can fail"))]
     pub(crate) fn unpack(self) -> Option<Bytes> {
         match self {
             Self::Plain(value) => Some(value),
