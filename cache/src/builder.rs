@@ -29,7 +29,7 @@ pub(crate) const MAX_BYTES: u64 = 1 << 56;
 /// The most shards.
 const MAX_SHARDS: usize = 1024;
 /// A shard of fewer entries judges by too few of them.
-const ENTRIES_PER_SHARD: u64 = 2048;
+const ENTRIES_PER_SHARD: u64 = 1024;
 /// What an entry is taken to weigh when only bytes limit the cache.
 const BYTES_PER_ENTRY_GUESS: u64 = 512;
 
@@ -155,7 +155,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
 
     /// Number of independently locked shards, a power of two up to 1,024.
     ///
-    /// Default: four for each core, fewer for small caches. One shard makes the policy exact and results repeatable.
+    /// Default: eight for each core, fewer for small caches. One shard makes the policy exact and results repeatable.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self
@@ -412,10 +412,10 @@ pub(crate) fn check_limits<K, V>(
     Ok(())
 }
 
-/// Four shards a core keep writers apart; small caches get fewer, so that each shard still judges by many entries.
+/// Eight shards a core keep writers apart; small caches get fewer, so that each shard still judges by many entries.
 fn shards_for(max_entries: Option<u64>, max_bytes: Option<u64>) -> usize {
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let by_cores = (cores * 4).next_power_of_two().min(MAX_SHARDS);
+    let by_cores = (cores * 8).next_power_of_two().min(MAX_SHARDS);
     let entries = max_entries.unwrap_or(u64::MAX).min(max_bytes.map_or(u64::MAX, |max| max / BYTES_PER_ENTRY_GUESS));
     let by_size = (entries / ENTRIES_PER_SHARD).max(1);
     // The power of two at or below.

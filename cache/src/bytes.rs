@@ -117,7 +117,7 @@ impl ByteCache {
     /// What is known about a value. Counts nothing.
     pub fn info(&self, key: &str) -> Option<ByteInfo> {
         let (length, stored_bytes, compressed) = self.cache.store.peek(key, |entry| {
-            let packed = &entry.value.0;
+            let packed = &entry.value().0;
             (packed.length(), packed.stored(), packed.is_compressed())
         })?;
         let info = self.cache.info(key)?;

@@ -1,8 +1,9 @@
 //! The handle: a cheap clone of a shared, thread-safe map that forgets what is worth least.
 //!
-//! Keys are looked up by any borrowed form, as in the standard maps. The key's `Hash` and `Eq`, the value's `Clone` and
-//! the closures of [`Cache::view`] and [`Cache::for_each`] run while a part of the cache is locked: they must not use the
-//! same cache, or they wait for themselves. Destructors run outside of any lock.
+//! Keys are looked up by any borrowed form, as in the standard maps. Reading takes no lock, so the closures of
+//! [`Cache::view`] and [`Cache::for_each`] and the value's `Clone` may use the same cache; only the key's `Eq`, which writers
+//! run under a lock, must not. While a read lasts, memory that is replaced or removed meanwhile waits to be reused.
+//! Destructors run outside of any lock: at once if nobody reads, or else with a later write or `expire`.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -13,11 +14,11 @@ use std::time::Duration;
 use trimtab_config::ByteSize;
 
 use crate::builder::CacheBuilder;
-use crate::entry::Entry;
 use crate::error::{BuildError, Rejected};
 use crate::policy::PolicyKind;
 use crate::stats::CacheStats;
 use crate::store::Store;
+use crate::store::arena::Entry;
 use crate::terms::Terms;
 use crate::weigher;
 
@@ -123,12 +124,13 @@ where
         Q: Hash + Eq + ?Sized,
         V: Clone,
     {
-        self.store.read(key, |entry| entry.value.clone())
+        self.store.read(key, V::clone)
     }
 
     /// Reads the value of a key in place, without a clone. Counts a hit or a miss.
     ///
-    /// `read` runs under a lock: keep it short, and do not use this cache in it.
+    /// `read` runs without a lock and may use this cache. While it runs, memory of replaced and removed entries is kept, in
+    /// all caches of the program: keep it short, or take a clone.
     ///
     /// ```
     /// let cache = trimtab_cache::Cache::new(10);
@@ -140,7 +142,9 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.store.read(key, |entry| read(&entry.value))
+        let answer = self.store.read(key, read);
+        self.store.after_long_read(key);
+        answer
     }
 
     /// Whether a key has a value that has not expired. Counts nothing and does not keep the entry alive.
@@ -159,7 +163,7 @@ where
         Q: Hash + Eq + ?Sized,
         V: Clone,
     {
-        self.store.peek(key, |entry| entry.value.clone())
+        self.store.peek(key, |entry| entry.value().clone())
     }
 
     /// Weight and remaining time of an entry. Counts nothing.
@@ -168,12 +172,7 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.store.peek(key, |entry| EntryInfo {
-            weight_bytes: entry.weight,
-            ttl_left: entry
-                .may_expire()
-                .then(|| Duration::from_nanos(entry.deadline.saturating_sub(self.store.clock.now()))),
-        })
+        self.store.peek(key, |entry| self.info_of(entry))
     }
 
     /// Stores a value with the cache's default time to live, in place of an older one.
@@ -224,12 +223,15 @@ where
     }
 
     /// Takes a value out, if there is one that has not expired. A load of the key that is under way will not be stored.
+    ///
+    /// Answers the value itself if nobody is reading at that moment, or else a clone of it.
     pub fn remove<Q>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
+        V: Clone,
     {
-        self.store.remove(key).map(|(_, value)| value)
+        self.store.remove(key)
     }
 
     /// Drops the value of a key, if there is one, and answers whether there was. A load of the key that is under way will
@@ -239,7 +241,7 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.store.remove(key).is_some()
+        self.store.invalidate(key)
     }
 }
 
@@ -285,8 +287,8 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// Removes entries whose time is over, and answers how many.
     ///
-    /// Expired entries are never returned and make room when they are met, so this only gives memory back early. Call it
-    /// from a periodic task.
+    /// Expired entries are never returned and make room when they are met, so this only gives memory back early, as it
+    /// does for values that could not be dropped because of a read. Call it from a periodic task.
     ///
     /// # Complexity
     ///
@@ -327,7 +329,7 @@ impl<K, V, S> Cache<K, V, S> {
         let max_bytes = crate::builder::limit(self.store.budget.max_bytes());
         crate::builder::check_limits::<K, V>(&self.store.name, max_entries, max_bytes, self.store.weigher.is_some())?;
         self.store.budget.set_max_entries(max_entries.unwrap_or(crate::store::budget::UNLIMITED));
-        self.store.balance(None, &mut self.store.garbage());
+        self.store.balance(None, &mut self.store.departed());
         Ok(())
     }
 
@@ -341,25 +343,32 @@ impl<K, V, S> Cache<K, V, S> {
         let max_bytes = max_bytes.map(ByteSize::as_u64);
         crate::builder::check_limits::<K, V>(&self.store.name, max_entries, max_bytes, self.store.weigher.is_some())?;
         self.store.budget.set_max_bytes(max_bytes.unwrap_or(crate::store::budget::UNLIMITED));
-        self.store.balance(None, &mut self.store.garbage());
+        self.store.balance(None, &mut self.store.departed());
         Ok(())
     }
 
     /// Calls `visit` with each live entry, in no particular order. Counts nothing.
     ///
-    /// Locks one shard at a time while `visit` runs: keep it short, and do not use this cache in it.
+    /// Takes no lock while `visit` runs. An entry that is stored or replaced meanwhile may be left out or visited twice.
     pub fn for_each(&self, mut visit: impl FnMut(&K, &V)) {
+        const STEP: usize = 256;
         for shard in self.store.shards() {
-            let state = shard.state.lock();
-            for entry in self.live(state.slab.iter_from(0)) {
-                visit(&entry.1.key, &entry.1.value);
+            let mut from = Some(0);
+            while let Some(token) = from {
+                from = shard.visit(token, STEP, |entry| {
+                    if self.store.is_live(&entry) {
+                        visit(entry.key(), entry.value());
+                    }
+                });
             }
+            shard.after_long_read();
         }
     }
 
     /// Up to `most` keys of live entries, from the beginning or from where an earlier page ended.
     ///
-    /// An entry that stays in the cache throughout is on exactly one page; one that comes or goes may be on none.
+    /// An entry that stays as it is throughout is on exactly one page; one that comes, goes or gets a new value meanwhile
+    /// may be on none or on two.
     ///
     /// ```
     /// let cache = trimtab_cache::Cache::new(10);
@@ -372,7 +381,7 @@ impl<K, V, S> Cache<K, V, S> {
     where
         K: Clone,
     {
-        self.pages(from, most, |entry| entry.key.clone())
+        self.pages(from, most, |entry| entry.key().clone())
     }
 
     /// Like [`keys`](Self::keys), with what is known about each entry.
@@ -380,40 +389,35 @@ impl<K, V, S> Cache<K, V, S> {
     where
         K: Clone,
     {
-        let now = self.store.clock.now();
-        self.pages(from, most, |entry| {
-            let ttl_left = entry.may_expire().then(|| Duration::from_nanos(entry.deadline.saturating_sub(now)));
-            (entry.key.clone(), EntryInfo { weight_bytes: entry.weight, ttl_left })
-        })
+        self.pages(from, most, |entry| (entry.key().clone(), self.info_of(entry)))
+    }
+
+    fn info_of(&self, entry: &Entry<'_, K, V>) -> EntryInfo {
+        let left = || Duration::from_nanos(entry.deadline().saturating_sub(self.store.clock.now()));
+        EntryInfo { weight_bytes: entry.weight(), ttl_left: entry.may_expire().then(left) }
     }
 
     /// A position is the shard in the high half and the token in the low half.
-    fn pages<T>(&self, from: Option<u64>, most: usize, item: impl Fn(&Entry<K, V>) -> T) -> Page<T> {
+    fn pages<T>(&self, from: Option<u64>, most: usize, item: impl Fn(&Entry<'_, K, V>) -> T) -> Page<T> {
         let from = from.unwrap_or(0);
-        let (first, mut token) = ((from >> 32) as usize, from as u32);
+        let (first, token) = ((from >> 32) as usize, from as u32);
         let mut items = Vec::new();
         for (index, shard) in self.store.shards().iter().enumerate().skip(first) {
-            let state = shard.state.lock();
-            for (token, entry) in self.live(state.slab.iter_from(token)) {
-                if items.len() >= most {
+            let mut position = Some(if index == first { token } else { 0 });
+            while let Some(token) = position {
+                position = shard.visit(token, most - items.len(), |entry| {
+                    if self.store.is_live(&entry) {
+                        items.push(item(&entry));
+                    }
+                });
+                if let Some(token) = position
+                    && items.len() >= most
+                {
                     return Page { items, next: Some((index as u64) << 32 | u64::from(token)) };
                 }
-                items.push(item(entry));
             }
-            token = 0;
         }
         Page { items, next: None }
-    }
-
-    /// Leaves the expired out; reads the clock once, and only if an entry can expire.
-    fn live<'a>(
-        &'a self,
-        entries: impl Iterator<Item = (u32, &'a Entry<K, V>)>,
-    ) -> impl Iterator<Item = (u32, &'a Entry<K, V>)> {
-        let mut now = None;
-        entries.filter(move |(_, entry)| {
-            !entry.may_expire() || entry.deadline > *now.get_or_insert_with(|| self.store.clock.now())
-        })
     }
 
     /// Publishes the statistics through the `metrics` facade; see [`metrics`](mod@crate::metrics) for the names.

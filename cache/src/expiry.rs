@@ -22,8 +22,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rule::{Rule, Span};
-
 /// The deadline of an entry that does not expire.
 pub(crate) const NEVER: u64 = u64::MAX;
 
@@ -136,27 +134,28 @@ pub(crate) fn deadline(now: u64, ttl: Duration) -> u64 {
 pub(crate) struct Deadlines {
     /// Each entry that can expire, under its deadline or, where deadlines move, under an earlier one.
     noted: BTreeSet<(u64, u32)>,
-    rule: Rule,
-    /// By token, and empty unless the rule moves deadlines: what they move by, and under what they are noted.
-    moving: Vec<(Span, u64)>,
+    /// By token, and only where deadlines move: under what each entry is noted.
+    under: Option<Vec<u64>>,
 }
 
 impl Deadlines {
-    pub(crate) fn new(rule: Rule) -> Self {
-        Self { rule, ..Self::default() }
+    /// Deadlines of a shard where a use can move them, or not.
+    pub(crate) fn new(moving: bool) -> Self {
+        Self { noted: BTreeSet::new(), under: moving.then(Vec::new) }
     }
 
     /// Notes the deadline of an entry; an entry that never expires costs nothing.
-    pub(crate) fn set(&mut self, token: u32, deadline: u64, span: Span) {
-        if deadline != NEVER {
-            self.noted.insert((deadline, token));
+    pub(crate) fn set(&mut self, token: u32, deadline: u64) {
+        if deadline == NEVER {
+            return;
         }
-        if self.rule.moves() {
+        self.noted.insert((deadline, token));
+        if let Some(under) = &mut self.under {
             let index = token as usize;
-            if index >= self.moving.len() {
-                self.moving.resize(index + 1, (Span::default(), NEVER));
+            if index >= under.len() {
+                under.resize(index + 1, NEVER);
             }
-            self.moving[index] = (span, deadline);
+            under[index] = deadline;
         }
     }
 
@@ -167,28 +166,14 @@ impl Deadlines {
         }
     }
 
-    /// The deadline of an entry after a use. Nothing is reordered: the note may lag.
-    pub(crate) fn touched(&self, token: u32, deadline: u64, now: u64) -> u64 {
-        match self.moving.get(token as usize) {
-            Some((span, _)) => self.rule.touched(*span, deadline, now),
-            None => deadline,
-        }
-    }
-
-    /// The end of an entry that no use can move.
-    pub(crate) fn limit(&self, token: u32, deadline: u64) -> u64 {
-        self.moving.get(token as usize).map_or(deadline, |(span, _)| span.limit())
-    }
-
     /// Notes an entry anew that was due by its note, but not by its deadline.
     pub(crate) fn renote(&mut self, token: u32, deadline: u64) {
-        let span = self.moving[token as usize].0;
         self.unset(token, deadline);
-        self.set(token, deadline, span);
+        self.set(token, deadline);
     }
 
     fn noted_under(&self, token: u32, deadline: u64) -> u64 {
-        self.moving.get(token as usize).map_or(deadline, |(_, noted)| *noted)
+        self.under.as_ref().and_then(|under| under.get(token as usize)).copied().unwrap_or(deadline)
     }
 
     /// Whether no entry of the shard can expire.
@@ -236,9 +221,9 @@ mod tests {
     #[test]
     fn only_passed_deadlines_are_due_soonest_first() {
         let mut deadlines = Deadlines::default();
-        deadlines.set(1, 30, Span::default());
-        deadlines.set(2, 10, Span::default());
-        deadlines.set(3, NEVER, Span::default());
+        deadlines.set(1, 30);
+        deadlines.set(2, 10);
+        deadlines.set(3, NEVER);
         assert_eq!(deadlines.len(), 2);
         assert_eq!(deadlines.due(9), None);
         assert_eq!(deadlines.due(10), Some(2));

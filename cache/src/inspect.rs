@@ -19,10 +19,11 @@ use crate::policy::PolicyKind;
 pub struct Explanation {
     /// The policy in force.
     pub policy: PolicyKind,
-    /// Part of the policy's order that the entry is in: `recency` for LRU; `window`, `probation` or `protected` for the
+    /// Part of the policy's order that the entry is in: `recency` for LRU; `window`, `probation` or `main` for the
     /// adaptive policy.
     pub segment: &'static str,
-    /// Estimated uses of late, up to 15, if the policy counts them.
+    /// Estimated uses of late, up to 15, if the policy counts them. Uses since the policy last looked at the entry count up
+    /// to 3.
     pub frequency: Option<u32>,
     /// Share of the entries that would be evicted before this one, from 0 to 1.
     pub safer_than: f64,

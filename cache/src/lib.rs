@@ -14,7 +14,7 @@
 //! | [`expiry`] | clocks and deadlines: time to live, time to idle, adaptive |
 //! | [`tags`] | invalidation by tag and by predicate |
 //! | [`weigher`] | what an entry weighs |
-//! | [`policy`] | who has to leave: LRU, adaptive W-TinyLFU |
+//! | [`policy`] | who has to leave: LRU, or whatever fits the traffic |
 //! | [`inspect`] | hottest, coldest, and why an entry is where it is |
 #![cfg_attr(feature = "snapshot", doc = "| [`snapshot`] | a cache written to a file and read back, hottest first |")]
 //! | [`weak`] | values that live as long as somebody uses them |
@@ -23,9 +23,10 @@
 //! | [`bytes`](mod@bytes), [`codec`] | the cache of byte strings that an HTTP API serves, with compression |
 //! | [`error`] | every refusal, with the way out |
 //!
-//! Inside, `store` holds the shards (index, entries, policy and flights under one lock each) and the budget they share.
+//! Inside, `store` holds the shards and the budget they share. Its `arena` keeps entries so that readers need no lock, and is
+//! with `epoch` and `chunked` the only place of unsafe code; each of these files opens with what it relies on.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod builder;
 pub mod bulk;
@@ -34,7 +35,6 @@ pub mod cache;
 pub mod caches;
 pub mod codec;
 pub mod config;
-mod entry;
 pub mod error;
 pub mod expiry;
 pub mod inspect;

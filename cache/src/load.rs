@@ -26,9 +26,8 @@ use std::time::Duration;
 
 use crate::cache::Cache;
 use crate::error::LoadError;
-use crate::stats::Cause;
-use crate::store::Store;
 use crate::store::shard::State;
+use crate::store::{Store, pin_reads};
 use crate::terms::Terms;
 use flight::{Flight, Outcome, Wait, leading};
 
@@ -139,52 +138,48 @@ where
         let appraised = (keep != Keep::No).then(|| self.store.appraise(&key, &value, &self.terms));
         let stored = matches!(appraised, Some(Ok(_))).then(|| value.clone());
         let nanos = self.nanos();
-        let mut garbage = self.store.garbage();
+        let mut departed = self.store.departed();
         let mut state = self.store.lock(self.hash);
         self.count(&mut state, nanos);
         let current = state.flights.end(self.hash, &self.flight);
         let mut unused = None;
         match (&current, appraised, stored) {
             (Some(_), Some(Ok(terms)), Some(value)) => {
-                self.store.put(&mut state, key, value, self.hash, &terms, &mut garbage);
+                self.store.put(&mut state, key, value, self.hash, &terms, &mut departed);
             }
             (Some(_), Some(Err(_)), _) => {
                 // What was to be replaced is out of date, as in an insertion.
                 state.counters.rejected += 1;
-                if let Some(token) = state.find(self.hash, &key) {
-                    garbage.push(state.take(token, Cause::Explicit, &self.store.budget), Cause::Explicit);
-                }
+                self.store.discard_key(&mut state, self.hash, &key, &mut departed);
                 unused = Some((key, None));
             }
             (_, _, stored) => unused = Some((key, stored)),
         }
         drop(state);
         drop((current, unused));
-        self.store.settle(self.hash, &mut garbage);
+        self.store.settle(self.hash, &mut departed);
         self.record(nanos);
         if Arc::strong_count(&self.flight) > 1 {
             self.flight.settle(Outcome::Done(Arc::new(value.clone())));
         }
         self.ended = true;
-        drop(garbage);
+        drop(departed);
         value
     }
 
     /// Removes the value of the key unless something newer happened to it. Who waits tries again.
     pub(crate) fn remove(mut self, key: &K) {
-        let mut garbage = self.store.garbage();
+        let mut departed = self.store.departed();
         let mut state = self.store.lock(self.hash);
         let current = state.flights.end(self.hash, &self.flight);
-        if current.is_some()
-            && let Some(token) = state.find(self.hash, key)
-        {
-            garbage.push(state.take(token, Cause::Explicit, &self.store.budget), Cause::Explicit);
+        if current.is_some() {
+            self.store.discard_key(&mut state, self.hash, key, &mut departed);
         }
         drop(state);
         drop(current);
         self.flight.settle(Outcome::Abandoned);
         self.ended = true;
-        drop(garbage);
+        drop(departed);
     }
 
     /// Leaves the key as it is. Who waits tries again.
@@ -455,19 +450,23 @@ where
         LoadError::Recursive { cache: self.store.name.clone() }
     }
 
-    /// Looks the key up and, if it is missing, joins its flight or starts one; all under one lock. Only the first
-    /// look of a call is counted.
+    /// Looks the key up without a lock. If it is missing, looks again, and joins its flight or starts one, all under one
+    /// lock. Only the first look of a call is counted.
     pub(crate) fn turn(&self, hash: u64, key: &K, terms: &Terms, first: bool) -> Turn<'_, K, V, S> {
         let store = &*self.store;
-        let mut garbage = store.garbage();
+        if first && let Some(value) = store.read_hashed(hash, key, false, V::clone) {
+            return Turn::Hit(value);
+        }
+        // Lets the value be cloned after the lock.
+        let pin = pin_reads();
         let mut state = store.lock(hash);
-        let found = if first {
-            state.look_up(hash, key, &store.clock, &store.budget, &mut garbage)
-        } else {
-            state.find_live(hash, key, &store.clock)
-        };
-        let turn = if let Some(token) = found {
-            Turn::Hit(state.slab.get(token).value.clone())
+        let found = store.find(&pin, hash, key);
+        if first {
+            store.count_miss();
+        }
+        let turn = if let Some(entry) = found {
+            drop(state);
+            return Turn::Hit(entry.value().clone());
         } else if let Some(flight) = state.flights.find(hash, key) {
             let flight = Arc::clone(flight);
             if flight.is_led_here() {
@@ -490,6 +489,7 @@ where
         P: Deref<Target = Store<K, V, S>>,
     {
         // A flight that was detached by an insertion still knows its thread, so recursion is only found while it counts.
+        let pin = pin_reads();
         let mut state = self.store.lock(hash);
         if let Some(flight) = state.flights.find(hash, key) {
             if flight.is_led_here() {
@@ -497,10 +497,13 @@ where
             }
             return Claim::Wait(Wait::new(Arc::clone(flight)));
         }
-        let old = state.find_live(hash, key, &self.store.clock).map(|token| state.slab.get(token).value.clone());
+        let old = self.store.find(&pin, hash, key);
         let flight = state.flights.begin(hash, key.clone(), terms.tags.clone());
         drop(state);
-        Claim::Lead(Lead::new(store, hash, flight, terms, load), old)
+        let lead = Lead::new(store, hash, flight, terms, load);
+        // The clone is the user's; if it panics, the lead ends.
+        let old = old.map(|entry| entry.value().clone());
+        Claim::Lead(lead, old)
     }
 
     /// What a flight that was waited for means to this caller; `None` sends it round again.

@@ -1,30 +1,38 @@
 //! Who has to leave when there is no room.
 //!
 //! A policy orders *tokens*: small numbers under which a shard keeps its entries. It never sees keys or values, and one
-//! instance serves one shard, under that shard's lock. The trait is small on purpose: five calls describe LRU as
-//! well as W-TinyLFU, and every policy can be checked against a naive model with the same sequence of calls.
+//! instance serves one shard, under that shard's lock. A hit takes no lock and so does not reach the policy: it raises a small
+//! counter beside the entry, which the policy looks at when it needs a victim. The trait is small on purpose, and
+//! every policy can be checked against a naive model with the same sequence of calls.
 
 pub(crate) mod adaptive;
-pub(crate) mod list;
+pub(crate) mod dials;
+pub(crate) mod ghost;
 pub(crate) mod lru;
+pub(crate) mod mini;
+pub(crate) mod queues;
+pub(crate) mod shadow;
 pub(crate) mod sketch;
-pub(crate) mod tuner;
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::UnknownPolicy;
 use adaptive::Adaptive;
-use list::Node;
 use lru::Lru;
-use tuner::Tuner;
+use queues::Link;
+use shadow::Shadow;
 
-/// Bytes of bookkeeping that a policy keeps per entry: links, and the sketch's eight bytes.
-pub(crate) const NODE_BYTES: usize = size_of::<Node>() + 8;
+/// Bytes of bookkeeping that a policy keeps per entry beside its slot: a ghost's fingerprint, and the sketch's counters.
+pub(crate) const NODE_BYTES: usize = 3 + 8;
+
+/// The highest count of uses that is kept beside an entry.
+pub(crate) const USES_MAX: u8 = 3;
+/// At most so many entries are put back for one victim, which bounds the time of an insertion.
+const SCAN_MAX: u32 = 128;
 
 /// Which entries a cache gives up when it is full.
 ///
@@ -40,7 +48,7 @@ pub(crate) const NODE_BYTES: usize = size_of::<Node>() + 8;
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum PolicyKind {
-    /// W-TinyLFU whose recency window is moved by the measured hit ratio: good when the traffic is unknown or changes.
+    /// Whichever of 2Q, S3-FIFO, W-TinyLFU, CLOCK and others fits the traffic best, found out by small simulations beside it.
     #[default]
     Adaptive,
     /// The entry that was not used for the longest time leaves: simple and predictable, but one scan empties it.
@@ -77,40 +85,60 @@ impl FromStr for PolicyKind {
     }
 }
 
+/// What a policy may know of entries, by token. Tokens are those that it was given.
+pub(crate) trait Facts {
+    /// Uses since this was last set, up to [`USES_MAX`].
+    fn uses(&self, token: u32) -> u8;
+
+    /// Sets the count of uses, while readers may raise it: a use may be lost.
+    fn set_uses(&self, token: u32, uses: u8);
+
+    /// 32 bits of the key's hash.
+    fn hash(&self, token: u32) -> u32;
+
+    /// What the entry takes of the capacity: 1 in a cache limited by entries, bytes in a cache limited by bytes.
+    fn cost(&self, token: u32) -> u32;
+
+    /// Where the entry stands in its queue. Only the policy uses this.
+    fn link(&self, token: u32) -> Link;
+
+    /// Changes where the entry stands.
+    fn set_link(&self, token: u32, link: Link);
+
+    /// Whether every entry costs 1.
+    fn alike(&self) -> bool {
+        false
+    }
+}
+
 /// The order in which the entries of one shard leave.
 ///
-/// Callers promise that a token is inserted once before it is touched, reweighed or removed, and that `cost` is the same
-/// unit throughout: 1 in a cache limited by entries, bytes in a cache limited by bytes.
+/// Callers promise that a token is inserted once before it is touched, renewed or removed.
 pub(crate) trait Policy {
-    /// An entry came in (after a miss). `hash` is the whole hash of its key.
-    fn insert(&mut self, token: u32, hash: u64, cost: u32);
+    /// An entry came in, after a miss.
+    fn insert(&mut self, token: u32, facts: &impl Facts);
 
-    /// An entry was used.
-    fn touch(&mut self, token: u32);
+    /// An entry was used, and the lock was free: for policies that want every single use. It may have left already.
+    fn touch(&mut self, _token: u32, _facts: &impl Facts) {}
 
-    /// An entry changed its cost.
-    fn reweigh(&mut self, token: u32, cost: u32);
+    /// An entry got a new value, and a new token with it.
+    fn renew(&mut self, old: u32, new: u32, facts: &impl Facts);
 
-    /// An entry left, for whatever reason; also called for a victim.
-    fn remove(&mut self, token: u32);
+    /// An entry left, other than as a victim.
+    fn remove(&mut self, token: u32, facts: &impl Facts);
 
-    /// The entry to give up next, or `None` when there are none. It stays known until `remove`.
-    fn victim(&mut self) -> Option<u32>;
-
-    /// Called after an insertion for which nothing had to leave.
-    fn settle(&mut self) {}
+    /// The entry to give up, taken out of the order; `None` when there are none. Not the newcomer, if there are others.
+    fn victim(&mut self, newcomer: Option<u32>, facts: &impl Facts) -> Option<u32>;
 
     /// All tokens, the one that would be kept longest first. O(n log n) at most; for inspection and snapshots.
-    fn order(&self) -> Vec<u32>;
+    fn order(&self, facts: &impl Facts) -> Vec<u32>;
 
     /// Where an entry stands.
-    fn standing(&self, token: u32) -> Standing;
+    fn standing(&self, token: u32, facts: &impl Facts) -> Standing;
 
     /// An entry that just came in is known to have been asked for so often.
     #[cfg_attr(not(feature = "snapshot"), allow(dead_code, reason = "only snapshots need it"))]
-    fn recall(&mut self, token: u32, frequency: u32) {
-        let _ = (token, frequency);
-    }
+    fn recall(&mut self, _token: u32, _frequency: u32, _facts: &impl Facts) {}
 }
 
 /// What a policy knows about one entry.
@@ -121,7 +149,7 @@ pub(crate) struct Standing {
     pub(crate) frequency: Option<u32>,
 }
 
-/// The policies by value, so that a hit costs a branch and not a virtual call.
+/// The policies by value, so that a call costs a branch and not a virtual call.
 #[derive(Debug)]
 pub(crate) enum Engine {
     Lru(Lru),
@@ -129,18 +157,13 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
-    /// One engine for each shard of a cache; the adaptive ones share what they learn.
-    pub(crate) fn for_shards(kind: PolicyKind, shards: usize, seed: u64) -> Vec<Self> {
-        let tuner = Arc::new(Tuner::new(shards, seed));
-        (0..shards as u64)
-            .map(|shard| match kind {
-                PolicyKind::Lru => Self::Lru(Lru::default()),
-                PolicyKind::Adaptive => Self::Adaptive(Box::new(Adaptive::new(
-                    Arc::clone(&tuner),
-                    seed ^ (shard + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
-                ))),
-            })
-            .collect()
+    /// The policy of one shard, of which so many entries are expected; adaptive ones share what the shadow learns.
+    pub(crate) fn new(kind: PolicyKind, shadow: Option<&Shadow>, expected: usize) -> Self {
+        match (kind, shadow) {
+            (PolicyKind::Lru, _) => Self::Lru(Lru::default()),
+            (PolicyKind::Adaptive, Some(shadow)) => Self::Adaptive(Box::new(Adaptive::new(shadow.arm(), expected))),
+            (PolicyKind::Adaptive, None) => Self::Adaptive(Box::new(Adaptive::with_dials(dials::ARMS[0], expected))),
+        }
     }
 
     /// Checks links, counts and sums.
@@ -148,10 +171,10 @@ impl Engine {
     /// # Panics
     ///
     /// When anything is inconsistent.
-    pub(crate) fn validate(&self) -> usize {
+    pub(crate) fn validate(&self, facts: &impl Facts) -> usize {
         match self {
-            Self::Lru(lru) => lru.validate(),
-            Self::Adaptive(adaptive) => adaptive.validate(),
+            Self::Lru(lru) => lru.validate(facts),
+            Self::Adaptive(adaptive) => adaptive.validate(facts),
         }
     }
 }
@@ -166,39 +189,103 @@ macro_rules! each {
 }
 
 impl Policy for Engine {
-    fn insert(&mut self, token: u32, hash: u64, cost: u32) {
-        each!(self, policy => policy.insert(token, hash, cost));
+    fn insert(&mut self, token: u32, facts: &impl Facts) {
+        each!(self, policy => policy.insert(token, facts));
     }
 
-    fn touch(&mut self, token: u32) {
-        each!(self, policy => policy.touch(token));
+    fn touch(&mut self, token: u32, facts: &impl Facts) {
+        each!(self, policy => policy.touch(token, facts));
     }
 
-    fn reweigh(&mut self, token: u32, cost: u32) {
-        each!(self, policy => policy.reweigh(token, cost));
+    fn renew(&mut self, old: u32, new: u32, facts: &impl Facts) {
+        each!(self, policy => policy.renew(old, new, facts));
     }
 
-    fn remove(&mut self, token: u32) {
-        each!(self, policy => policy.remove(token));
+    fn remove(&mut self, token: u32, facts: &impl Facts) {
+        each!(self, policy => policy.remove(token, facts));
     }
 
-    fn victim(&mut self) -> Option<u32> {
-        each!(self, policy => policy.victim())
+    fn victim(&mut self, newcomer: Option<u32>, facts: &impl Facts) -> Option<u32> {
+        each!(self, policy => policy.victim(newcomer, facts))
     }
 
-    fn settle(&mut self) {
-        each!(self, policy => policy.settle());
+    fn order(&self, facts: &impl Facts) -> Vec<u32> {
+        each!(self, policy => policy.order(facts))
     }
 
-    fn order(&self) -> Vec<u32> {
-        each!(self, policy => policy.order())
+    fn standing(&self, token: u32, facts: &impl Facts) -> Standing {
+        each!(self, policy => policy.standing(token, facts))
     }
 
-    fn standing(&self, token: u32) -> Standing {
-        each!(self, policy => policy.standing(token))
+    fn recall(&mut self, token: u32, frequency: u32, facts: &impl Facts) {
+        each!(self, policy => policy.recall(token, frequency, facts));
+    }
+}
+
+/// What the tests of all policies share.
+#[cfg(test)]
+pub(crate) mod model {
+    use std::cell::Cell;
+
+    use proptest::prelude::*;
+
+    use super::queues::Link;
+    use super::{Facts, USES_MAX};
+
+    #[derive(Debug, Clone)]
+    pub(crate) enum Step {
+        Use(u32),
+        Renew(u32, u32),
+        Remove(u32),
+        Evict,
     }
 
-    fn recall(&mut self, token: u32, frequency: u32) {
-        each!(self, policy => policy.recall(token, frequency));
+    pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            8 => (0..40_u32).prop_map(Step::Use),
+            1 => (0..40_u32, 0..40_u32).prop_map(|(old, new)| Step::Renew(old, new)),
+            1 => (0..40_u32).prop_map(Step::Remove),
+            3 => Just(Step::Evict),
+        ];
+        proptest::collection::vec(step, 0..400)
+    }
+
+    /// Facts that follow from the token, and counters.
+    pub(crate) struct Table(Vec<(Cell<u8>, Cell<Link>)>);
+
+    impl Table {
+        pub(crate) fn new(tokens: usize) -> Self {
+            Self(vec![(Cell::new(0), Cell::new(Link::NONE)); tokens])
+        }
+
+        pub(crate) fn bump(&self, token: u32) {
+            self.set_uses(token, (self.uses(token) + 1).min(USES_MAX));
+        }
+    }
+
+    impl Facts for Table {
+        fn uses(&self, token: u32) -> u8 {
+            self.0[token as usize].0.get()
+        }
+
+        fn set_uses(&self, token: u32, uses: u8) {
+            self.0[token as usize].0.set(uses);
+        }
+
+        fn hash(&self, token: u32) -> u32 {
+            token.wrapping_mul(0x9E37_79B1)
+        }
+
+        fn cost(&self, token: u32) -> u32 {
+            1 + token % 3
+        }
+
+        fn link(&self, token: u32) -> Link {
+            self.0[token as usize].1.get()
+        }
+
+        fn set_link(&self, token: u32, link: Link) {
+            self.0[token as usize].1.set(link);
+        }
     }
 }

@@ -1,13 +1,23 @@
 //! The engine behind a cache: shards, and the budget that they share.
 //!
-//! A key's hash, computed once, chooses its shard. A writer adds to its own shard, then makes room: first there, then in
-//! the other shards in rotation. It never holds two locks, and drops what it evicted after the last one.
+//! A key's hash, computed once, chooses its shard. Readers take no lock. A writer takes its shard's, makes room there, adds
+//! its entry, and then makes room in the other shards in rotation if that was not enough. It never holds two locks, and
+//! drops what it evicted after the last one.
 
+pub(crate) mod arena;
 pub(crate) mod budget;
+mod chunked;
+mod departed;
+mod epoch;
 mod inspect;
 mod leave;
 pub(crate) mod shard;
-pub(crate) mod slab;
+mod stripes;
+mod sync;
+mod table;
+#[cfg(test)]
+mod tests;
+mod threads;
 
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
@@ -16,21 +26,23 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
-
-use crate::entry::Entry;
 use crate::error::RejectedReason;
-use crate::expiry::rule::Rule;
+use crate::expiry::rule::{Rule, Span};
 use crate::expiry::{self, Clock, NEVER};
 use crate::listener::Listener;
 use crate::metrics::Handles;
+use crate::policy::shadow::{Scale, Shadow};
 use crate::policy::{Engine, Policy, PolicyKind};
 use crate::stats::{CacheStats, Cause, Counters};
 use crate::tags;
 use crate::terms::{Appraisal, Terms};
 use crate::weigher::Weigher;
+use arena::{Entry, Pair, Scales, TOKENS_MAX, Taken};
 use budget::{Budget, UNLIMITED};
-use shard::{Garbage, Shard, State};
+use departed::Departed;
+use shard::{Held, Shard, State};
+use stripes::Stripes;
+pub(crate) use threads::pin as pin_reads;
 
 /// An insertion removes at most so many expired entries of its shard, so its time stays bounded.
 const EXPIRE_PER_INSERT: usize = 2;
@@ -40,6 +52,10 @@ const EXPIRE_PER_LOCK: usize = 256;
 pub(crate) const EXPIRE_PER_SHARD: usize = 4096;
 /// The heaviest entry of a cache without a byte limit, for which weights are only reported. Keeps all sums in range.
 const WEIGHT_MAX: u64 = 1 << 32;
+/// An insertion passes on at most so many sampled requests to the shadow.
+const SAMPLES_PER_INSERT: u32 = 2;
+/// A cache limited by bytes compares itself with its shadow's scale once in so many insertions of a shard.
+const FIT_EVERY: u64 = 1024;
 
 /// Everything that clones of a cache share.
 pub(crate) struct Store<K, V, S> {
@@ -48,6 +64,11 @@ pub(crate) struct Store<K, V, S> {
     pub(crate) clock: Clock,
     pub(crate) policy: PolicyKind,
     shards: Box<[Shard<K, V>]>,
+    stripes: Stripes,
+    /// `None` for policies that need no samples.
+    shadow: Option<Shadow>,
+    /// Whether the policy wants to know of each single use.
+    exact: bool,
     pub(crate) budget: Budget,
     pub(crate) weigher: Option<Weigher<K, V>>,
     overhead: u64,
@@ -95,23 +116,26 @@ enum Turn {
 }
 
 impl<K, V, S> Store<K, V, S> {
-    pub(crate) fn new(plan: Plan<K, V, S>) -> Self
-    where
-        S: BuildHasher,
-    {
-        let seed = plan.hasher.hash_one(plan.name.as_bytes());
-        let by_weight = plan.max_bytes.is_some();
-        let shards = Engine::for_shards(plan.policy, plan.shards, seed)
-            .into_iter()
-            .map(|engine| Shard { state: Mutex::new(State::new(engine, by_weight, plan.rule)) })
-            .collect();
+    pub(crate) fn new(plan: Plan<K, V, S>) -> Self {
+        let adaptive = plan.policy == PolicyKind::Adaptive;
+        let shadow = adaptive.then(Shadow::new);
         let uniform = plan.weigher.is_none().then_some(plan.overhead);
+        let scales = Scales { uniform, by_weight: plan.max_bytes.is_some() };
+        // Hashes spread entries unevenly; some more than the mean fit without growth.
+        let mean = plan.max_entries.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX) / plan.shards);
+        let expected = if plan.shards == 1 { mean } else { mean.saturating_add(mean / 64).saturating_add(64) };
+        let engine = || Engine::new(plan.policy, shadow.as_ref(), expected);
+        let shard = || Shard::new(expected, scales, State::new(engine(), plan.rule.moves()));
+        let shards = (0..plan.shards).map(|_| shard()).collect();
         Self {
             name: plan.name,
             hasher: plan.hasher,
             clock: plan.clock,
             policy: plan.policy,
             shards,
+            stripes: Stripes::new(),
+            exact: !adaptive,
+            shadow,
             budget: Budget::new(plan.max_entries, plan.max_bytes, uniform),
             weigher: plan.weigher,
             overhead: plan.overhead,
@@ -128,13 +152,19 @@ impl<K, V, S> Store<K, V, S> {
         &self.shards
     }
 
-    /// The shard of a hash. The index takes its bits from both ends of the hash, so the shard takes them from within.
-    fn shard_of(&self, hash: u64) -> usize {
-        (hash >> 36) as usize & (self.shards.len() - 1)
+    /// The shard of a hash: the highest ten bits. The index takes the low half, the sample what is between.
+    #[inline]
+    pub(crate) fn shard_of(&self, hash: u64) -> usize {
+        (hash >> 54) as usize & (self.shards.len() - 1)
     }
 
-    pub(crate) fn lock(&self, hash: u64) -> MutexGuard<'_, State<K, V>> {
-        self.shards[self.shard_of(hash)].state.lock()
+    #[inline]
+    pub(crate) fn shard(&self, hash: u64) -> &Shard<K, V> {
+        &self.shards[self.shard_of(hash)]
+    }
+
+    pub(crate) fn lock(&self, hash: u64) -> Held<'_, K, V> {
+        self.shard(hash).lock()
     }
 
     /// The metric handles, resolved now if they were not; `None` when metrics are off.
@@ -175,29 +205,30 @@ impl<K, V, S> Store<K, V, S> {
     }
 
     /// Collects what leaves, and tells the listener about it when it is dropped: declare it before taking a lock.
-    pub(crate) fn garbage(&self) -> Garbage<'_, K, V> {
-        Garbage::new(self.listener.as_ref())
+    #[inline]
+    pub(crate) fn departed(&self) -> Departed<'_, K, V> {
+        Departed::new(self.listener.as_ref(), &self.shards)
     }
 
-    /// How often the listener panicked.
-    fn listener_panics(&self) -> u64 {
-        self.listener.as_ref().map_or(0, Listener::panics)
+    /// Whether an entry has not expired. Reads the clock only if it can.
+    pub(crate) fn is_live(&self, entry: &Entry<'_, K, V>) -> bool {
+        !entry.may_expire() || entry.deadline() > self.clock.now()
     }
 
-    /// Whether a shard holds at least its even part of what is scarce.
-    fn is_fair(&self, state: &State<K, V>, cause: Cause, parts: u64) -> bool {
+    /// Whether a shard with so many entries holds at least its even part of what is scarce.
+    fn is_fair(&self, held: &Held<'_, K, V>, len: usize, cause: Cause, parts: u64) -> bool {
         let (own, all) = match cause {
-            Cause::Size => (state.weight, self.budget.weight()),
-            _ => (state.len() as u64, self.budget.entries()),
+            Cause::Size => (held.weight, self.budget.weight()),
+            _ => (len as u64, self.budget.entries()),
         };
         u128::from(own) * u128::from(parts) >= u128::from(all)
     }
 
     /// Makes room in the other shards until the budget is met. `own` is the shard of a newcomer that goes last.
-    pub(crate) fn balance(&self, own: Option<usize>, garbage: &mut Garbage<'_, K, V>) {
+    pub(crate) fn balance<'a>(&'a self, own: Option<usize>, departed: &mut Departed<'a, K, V>) {
         'search: while self.budget.over().is_some() {
             for turn in [Turn::Fair, Turn::Any, Turn::Last] {
-                if self.make_room(own, turn, garbage) {
+                if self.make_room(own, turn, departed) {
                     continue 'search;
                 }
             }
@@ -206,60 +237,72 @@ impl<K, V, S> Store<K, V, S> {
     }
 
     /// One round over all shards; answers whether anything left.
-    fn make_room(&self, own: Option<usize>, turn: Turn, garbage: &mut Garbage<'_, K, V>) -> bool {
-        let before = garbage.len();
+    fn make_room<'a>(&'a self, own: Option<usize>, turn: Turn, departed: &mut Departed<'a, K, V>) -> bool {
+        let mut left = false;
         let parts = self.shards.len();
         for _ in 0..parts {
             let index = self.rotation.fetch_add(1, Ordering::Relaxed) & (parts - 1);
-            let mut state = self.shards[index].state.lock();
+            let mut held = self.shards[index].lock();
             while let Some(cause) = self.budget.over() {
-                let newcomer_alone = own == Some(index) && state.len() <= 1;
+                let newcomer_alone = own == Some(index) && held.len() <= 1;
                 let allowed = turn == Turn::Last
-                    || (!newcomer_alone && (turn == Turn::Any || self.is_fair(&state, cause, parts as u64)));
+                    || (!newcomer_alone && (turn == Turn::Any || self.is_fair(&held, held.len(), cause, parts as u64)));
                 if !allowed {
                     break;
                 }
-                match state.evict(cause, &self.budget) {
-                    Some(entry) => garbage.push(entry, cause),
-                    None => break,
-                }
+                let Some(weight) = held.evict(cause, None, departed) else { break };
+                self.budget.sub(weight);
+                left = true;
                 if turn == Turn::Any {
                     break;
                 }
             }
+            held.collect(false, departed.garbage());
         }
-        garbage.len() > before
+        left
     }
 
-    /// Removes expired entries, a bounded number a call; answers how many.
+    /// Removes expired entries, a bounded number a call; answers how many. Drops what waited for readers.
     pub(crate) fn expire(&self) -> usize {
-        let mut removed = 0;
+        let mut sum = 0;
         for shard in &self.shards {
             for _ in 0..EXPIRE_PER_SHARD / EXPIRE_PER_LOCK {
-                let mut garbage = self.garbage();
-                let more = shard.state.lock().expire(&self.clock, EXPIRE_PER_LOCK, &self.budget, &mut garbage);
-                removed += garbage.len();
+                let mut departed = self.departed();
+                let mut held = shard.lock();
+                let (removed, more) = held.expire(&self.clock, EXPIRE_PER_LOCK, &self.budget, &mut departed);
+                held.collect(true, departed.garbage());
+                drop(held);
+                sum += removed;
                 if !more {
                     break;
                 }
             }
         }
-        removed
+        sum
     }
 
     /// Removes everything; loads in flight will not be stored.
     pub(crate) fn clear(&self) {
         for shard in &self.shards {
-            let mut garbage = self.garbage();
-            let mut state = shard.state.lock();
-            let flights = state.flights.detach_all();
-            let tokens: Vec<u32> = state.slab.iter_from(0).map(|(token, _)| token).collect();
-            for token in tokens {
-                garbage.push(state.take(token, Cause::Explicit, &self.budget), Cause::Explicit);
-            }
-            state.compact_if_empty();
-            drop(state);
+            let mut departed = self.departed();
+            let mut held = shard.lock();
+            let flights = held.flights.detach_all();
+            held.clear(&self.budget, &mut departed);
+            drop(held);
             drop(flights);
+        }
+    }
+
+    /// Tells the shadow what the cache is like.
+    fn fit_shadow(&self) {
+        if let Some(shadow) = &self.shadow {
+            let (entries, weight) = (self.budget.entries(), self.budget.weight());
+            shadow.fit(if self.budget.max_bytes() == UNLIMITED {
+                Scale { capacity: self.budget.max_entries(), entries: self.budget.max_entries() }
+            } else {
+                // What there is when the cache is full, whichever limit it was that filled it.
+                Scale { capacity: weight, entries }
+            });
         }
     }
 
@@ -267,12 +310,13 @@ impl<K, V, S> Store<K, V, S> {
     pub(crate) fn stats(&self) -> CacheStats {
         let mut sum = Counters::default();
         for shard in &self.shards {
-            sum += shard.state.lock().counters;
+            sum += shard.lock().counters;
         }
+        let (hits, misses) = self.stripes.sums();
         let limit = |limit: u64| (limit != UNLIMITED).then_some(limit);
         CacheStats {
-            hits: sum.hits,
-            misses: sum.misses,
+            hits,
+            misses,
             entries: self.budget.entries(),
             weight_bytes: self.budget.weight(),
             max_entries: limit(self.budget.max_entries()),
@@ -286,7 +330,7 @@ impl<K, V, S> Store<K, V, S> {
             load_aborts: sum.load_aborts,
             load_joins: sum.load_joins,
             load_seconds: sum.load_nanos as f64 / 1e9,
-            listener_panics: self.listener_panics(),
+            listener_panics: self.listener.as_ref().map_or(0, Listener::panics),
         }
     }
 
@@ -302,13 +346,18 @@ impl<K, V, S> Store<K, V, S> {
     {
         let (mut entries, mut weight) = (0, 0);
         for (index, shard) in self.shards.iter().enumerate() {
-            let state = shard.state.lock();
-            let (shard_entries, shard_weight) = state.validate();
+            let mut departed = self.departed();
+            let mut held = shard.lock();
+            // Values that waited for a reader have no reason to any more.
+            held.collect(true, departed.garbage());
+            let (shard_entries, shard_weight) = held.check();
             entries += shard_entries;
             weight += shard_weight;
-            for (_, entry) in state.slab.iter_from(0) {
-                assert_eq!(self.hasher.hash_one(&entry.key), entry.hash, "kept hash");
-                assert_eq!(self.shard_of(entry.hash), index, "shard of an entry");
+            for token in held.tokens_from(0) {
+                let entry = held.entry(token);
+                let hash = self.hash(entry.key());
+                assert_eq!(hash as u32, entry.hash(), "kept hash");
+                assert_eq!(self.shard_of(hash), index, "shard of an entry");
             }
         }
         assert_eq!(self.budget.entries(), entries, "entries in the budget");
@@ -325,39 +374,150 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
+    /// The hash of a key, spread over all its bits once more: those of fast hashers and simple ones are not all alike good.
+    #[inline]
     pub(crate) fn hash<Q>(&self, key: &Q) -> u64
     where
         K: Borrow<Q>,
         Q: Hash + ?Sized,
     {
-        self.hasher.hash_one(key)
+        let product = u128::from(self.hasher.hash_one(key)) * 0x9E37_79B9_7F4A_7C15_u128;
+        (product >> 64) as u64 ^ product as u64
     }
 
-    /// A counted lookup; `read` runs under the shard's lock.
-    pub(crate) fn read<Q, R>(&self, key: &Q, read: impl FnOnce(&Entry<K, V>) -> R) -> Option<R>
+    /// A counted lookup; `read` runs without a lock.
+    #[inline]
+    pub(crate) fn read<Q, R>(&self, key: &Q, read: impl FnOnce(&V) -> R) -> Option<R>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hash(key);
-        let mut garbage = self.garbage();
-        let mut state = self.lock(hash);
-        let found = state.look_up(hash, key, &self.clock, &self.budget, &mut garbage);
-        let answer = found.map(|token| read(state.slab.get(token)));
-        drop(state);
-        answer
+        self.read_hashed(hash, key, true, read)
     }
 
-    /// A lookup that leaves no trace; `read` runs under the shard's lock.
-    pub(crate) fn peek<Q, R>(&self, key: &Q, read: impl FnOnce(&Entry<K, V>) -> R) -> Option<R>
+    /// A lookup that counts as a hit, or as a miss if `count_miss` says so.
+    #[inline]
+    pub(crate) fn read_hashed<Q, R>(
+        &self,
+        hash: u64,
+        key: &Q,
+        count_miss: bool,
+        read: impl FnOnce(&V) -> R,
+    ) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let shard = self.shard(hash);
+        // The pin takes about as long as a fetch from a farther cache.
+        shard.look_ahead(hash as u32);
+        let pin = threads::pin();
+        let mut expired = false;
+        let mut found = shard.find(&pin, hash as u32, |other| other.borrow() == key);
+        if let Some(entry) = &found
+            && entry.may_expire()
+            && !self.keep_alive(entry)
+        {
+            found = None;
+            expired = true;
+        }
+        let Some(entry) = found else {
+            if count_miss {
+                self.stripes.miss(pin.index());
+            }
+            if expired {
+                drop(pin);
+                self.drop_expired(hash, key);
+            }
+            return None;
+        };
+        if self.exact {
+            touch_exactly(shard, &entry);
+        } else {
+            entry.touch();
+        }
+        self.stripes.hit(pin.index());
+        if let Some(shadow) = &self.shadow
+            && shadow.samples(hash)
+        {
+            self.stripes.put(pin.index(), hash as u32);
+        }
+        Some(read(entry.value()))
+    }
+
+    /// The live entry of a key, as long as the pin is held. Takes no lock, but may be used under one to see what it protects.
+    pub(crate) fn find<'p, Q>(&'p self, pin: &'p threads::Pin, hash: u64, key: &Q) -> Option<Entry<'p, K, V>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let entry = self.shard(hash).find(pin, hash as u32, |other| other.borrow() == key)?;
+        self.is_live(&entry).then_some(entry)
+    }
+
+    /// Counts a miss that was found under the lock.
+    pub(crate) fn count_miss(&self) {
+        self.stripes.miss(threads::index());
+    }
+
+    /// Lets a use move the deadline of an entry that can expire, where the rule says so; answers whether its time is not over.
+    #[inline]
+    fn keep_alive(&self, entry: &Entry<'_, K, V>) -> bool {
+        let (now, deadline) = (self.clock.now(), entry.deadline());
+        if deadline <= now {
+            return false;
+        }
+        if self.rule.moves()
+            && let Some(span) = entry.span()
+        {
+            let next = self.rule.touched(Span::from_numbers(span), deadline, now);
+            if next > deadline {
+                entry.postpone(next);
+            }
+        }
+        true
+    }
+
+    /// Removes an entry whose time is over, unless a writer is at work, who may as well. Called without a pin, so that the
+    /// entry can be dropped at once and no reader waits for the listener.
+    #[cold]
+    fn drop_expired<Q>(&self, hash: u64, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let mut departed = self.departed();
+        if let Some(mut held) = self.shard(hash).try_lock() {
+            if let Some(token) = held.find(hash as u32, |other| other.borrow() == key)
+                && held.is_over(token, &self.clock)
+            {
+                held.discard(token, Cause::Expired, &self.budget, &mut departed);
+            }
+            held.collect(false, departed.garbage());
+        }
+    }
+
+    /// A lookup that leaves no trace; `read` runs without a lock.
+    pub(crate) fn peek<Q, R>(&self, key: &Q, read: impl FnOnce(&Entry<'_, K, V>) -> R) -> Option<R>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hash(key);
-        let state = self.lock(hash);
-        let token = state.find_live(hash, key, &self.clock)?;
-        Some(read(state.slab.get(token)))
+        let pin = threads::pin();
+        self.find(&pin, hash, key).as_ref().map(read)
+    }
+
+    /// Drops values that waited for a long read of a key.
+    pub(crate) fn after_long_read<Q>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Hash + ?Sized,
+    {
+        if std::mem::needs_drop::<(K, V)>() {
+            self.shard(self.hash(key)).after_long_read();
+        }
     }
 
     /// Stores a value, or gives it back and removes the old one.
@@ -370,99 +530,205 @@ where
                 return Err((value, reason));
             }
         };
-        let mut garbage = self.garbage();
-        let mut state = self.lock(hash);
-        let flight = state.flights.detach(hash, &key);
-        self.put(&mut state, key, value, hash, &appraised, &mut garbage);
-        drop(state);
+        let mut departed = self.departed();
+        let mut held = self.lock(hash);
+        let flight = held.flights.detach(hash, &key);
+        self.put(&mut held, key, value, hash, &appraised, &mut departed);
+        drop(held);
         drop(flight);
-        self.balance(Some(self.shard_of(hash)), &mut garbage);
+        self.settle(hash, &mut departed);
         Ok(())
     }
 
-    /// Stores an entry in its shard, and makes room there as far as that is fair. The caller then calls `settle`.
-    pub(crate) fn put(
+    /// Stores an entry in its shard, after making room there as far as that is fair. The caller then calls `settle`.
+    pub(crate) fn put<'a>(
         &self,
-        state: &mut State<K, V>,
+        held: &mut Held<'a, K, V>,
         key: K,
         value: V,
         hash: u64,
         terms: &Appraisal,
-        garbage: &mut Garbage<'_, K, V>,
+        departed: &mut Departed<'a, K, V>,
     ) {
-        state.expire(&self.clock, EXPIRE_PER_INSERT, &self.budget, garbage);
-        let entry = Entry { key, value, hash, weight: terms.weight, deadline: terms.deadline };
-        if let Some(token) = state.find(entry.hash, &entry.key) {
-            let old = state.slab.get(token);
-            if old.may_expire() && old.deadline <= self.clock.now() {
-                garbage.push(state.take(token, Cause::Expired, &self.budget), Cause::Expired);
-                state.add(entry, terms, &self.budget);
-            } else {
-                let Entry { key, value, .. } = entry;
-                let old = state.replace(token, value, terms, &self.budget);
-                garbage.push_replaced(key, old);
-            }
-        } else {
-            if state.is_full() {
-                let victim = state.evict(Cause::Capacity, &self.budget).expect("a full shard has a victim");
-                garbage.push(victim, Cause::Capacity);
-            }
-            state.add(entry, terms, &self.budget);
+        let span = self.rule.moves().then(|| terms.span.to_numbers());
+        let pair = Pair { key, value, hash: hash as u32, weight: terms.weight, deadline: terms.deadline, span };
+        held.expire(&self.clock, EXPIRE_PER_INSERT, &self.budget, departed);
+        let mut known = held.find(pair.hash, |key| *key == pair.key);
+        if let Some(token) = known
+            && held.is_over(token, &self.clock)
+        {
+            held.discard(token, Cause::Expired, &self.budget, departed);
+            known = None;
         }
         let parts = self.shards.len() as u64;
-        let mut evicted = false;
+        let token = if let Some(token) = known {
+            held.renew(token, pair, &terms.tags, &self.budget, departed)
+        } else {
+            let weight = pair.weight;
+            let (mut left, mut freed) = (0, 0);
+            while let Some(cause) = self.budget.over_with(weight, left, freed).or_else(|| no_token_left(held)) {
+                // A shard with less than half of its even part keeps what it has; the others make room.
+                if held.len() == 0 || !self.is_fair(held, held.len() + 1, cause, parts * 2) {
+                    break;
+                }
+                let Some(weight) = held.evict(cause, None, departed) else { break };
+                (left, freed) = (left + 1, freed + weight);
+            }
+            let token = held.add(pair, &terms.tags);
+            self.budget.exchange(weight, left, freed);
+            if left > 0 && held.counters.inserts.is_multiple_of(FIT_EVERY) {
+                self.fit_shadow();
+            }
+            token
+        };
         while let Some(cause) = self.budget.over() {
-            // A shard with less than half of its even part keeps what it has; the others make room.
-            if state.len() <= 1 || !self.is_fair(state, cause, parts * 2) {
+            if held.len() <= 1 || !self.is_fair(held, held.len(), cause, parts * 2) {
                 break;
             }
-            let Some(victim) = state.evict(cause, &self.budget) else { break };
-            garbage.push(victim, cause);
-            evicted = true;
+            let Some(weight) = held.evict(cause, Some(token), departed) else { break };
+            self.budget.sub(weight);
         }
-        if !evicted {
-            state.policy.settle();
+        held.collect(false, departed.garbage());
+    }
+
+    /// Makes room elsewhere after `put` and after the lock is released, and passes samples on.
+    #[inline]
+    pub(crate) fn settle<'a>(&'a self, hash: u64, departed: &mut Departed<'a, K, V>) {
+        if self.budget.over().is_some() {
+            self.balance(Some(self.shard_of(hash)), departed);
+        }
+        if let Some(shadow) = &self.shadow {
+            if !shadow.is_fit() {
+                self.fit_shadow();
+            }
+            let thread = threads::index();
+            let request = shadow.samples(hash).then_some(hash as u32);
+            let mut samples = self.stripes.take(thread, SAMPLES_PER_INSERT).chain(request).peekable();
+            if samples.peek().is_some() {
+                let cost = self.mean_cost();
+                shadow.record(samples, cost);
+            }
         }
     }
 
-    /// Makes room elsewhere after `put` and after the lock is released.
-    pub(crate) fn settle(&self, hash: u64, garbage: &mut Garbage<'_, K, V>) {
-        self.balance(Some(self.shard_of(hash)), garbage);
+    /// What an entry takes of the capacity on the average.
+    fn mean_cost(&self) -> u32 {
+        if self.budget.max_bytes() == UNLIMITED {
+            return 1;
+        }
+        u32::try_from(self.budget.weight() / self.budget.entries().max(1)).unwrap_or(u32::MAX).max(1)
     }
 
     /// Counts a refusal, and removes the value that the refused one was to replace.
     pub(crate) fn refuse(&self, hash: u64, key: &K) {
-        let mut garbage = self.garbage();
-        let mut state = self.lock(hash);
-        state.counters.rejected += 1;
-        let flight = state.flights.detach(hash, key);
-        if let Some(token) = state.find(hash, key) {
-            garbage.push(state.take(token, Cause::Explicit, &self.budget), Cause::Explicit);
-        }
-        drop(state);
+        let mut departed = self.departed();
+        let mut held = self.lock(hash);
+        held.counters.rejected += 1;
+        let flight = held.flights.detach(hash, key);
+        self.discard_key(&mut held, hash, key, &mut departed);
+        drop(held);
         drop(flight);
     }
 
-    /// Takes a live entry out.
-    pub(crate) fn remove<Q>(&self, key: &Q) -> Option<(K, V)>
+    /// The token of a key that has not expired. Reads the clock only if the entry can expire.
+    pub(crate) fn find_live<Q>(&self, held: &Held<'_, K, V>, hash: u64, key: &Q) -> Option<u32>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let token = held.find(hash as u32, |other| other.borrow() == key)?;
+        (!held.is_over(token, &self.clock)).then_some(token)
+    }
+
+    /// Removes the entry of a key, if there is one; answers whether it was live.
+    pub(crate) fn discard_key<'a, Q>(
+        &self,
+        held: &mut Held<'a, K, V>,
+        hash: u64,
+        key: &Q,
+        departed: &mut Departed<'a, K, V>,
+    ) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let Some(token) = held.find(hash as u32, |other| other.borrow() == key) else { return false };
+        let live = !held.is_over(token, &self.clock);
+        held.discard(token, if live { Cause::Explicit } else { Cause::Expired }, &self.budget, departed);
+        held.collect(true, departed.garbage());
+        live
+    }
+
+    /// Removes a live entry; answers whether there was one.
+    pub(crate) fn invalidate<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hash(key);
-        let mut state = self.lock(hash);
-        let flight = state.flights.detach(hash, key);
-        let removed = state.find(hash, key).map(|token| {
-            let entry = state.slab.get(token);
-            let expired = entry.may_expire() && entry.deadline <= self.clock.now();
-            let cause = if expired { Cause::Expired } else { Cause::Explicit };
-            (state.take(token, cause, &self.budget), cause)
-        });
-        drop(state);
+        let mut departed = self.departed();
+        let mut held = self.lock(hash);
+        let flight = held.flights.detach(hash, key);
+        let live = self.discard_key(&mut held, hash, key, &mut departed);
+        drop(held);
         drop(flight);
-        if let (Some(listener), Some((entry, cause))) = (&self.listener, &removed) {
-            listener.tell(&entry.key, &entry.value, *cause);
+        live
+    }
+
+    /// Takes a live value out: itself if nobody is reading, or else a clone of it.
+    pub(crate) fn remove<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        V: Clone,
+    {
+        let hash = self.hash(key);
+        let mut departed = self.departed();
+        let mut held = self.lock(hash);
+        let flight = held.flights.detach(hash, key);
+        let mut taken = None;
+        if let Some(token) = held.find(hash as u32, |other| other.borrow() == key) {
+            if held.is_over(token, &self.clock) {
+                held.discard(token, Cause::Expired, &self.budget, &mut departed);
+            } else {
+                taken = Some(held.take_out(token, Cause::Explicit, &self.budget));
+            }
+            held.collect(taken.is_none(), departed.garbage());
         }
-        removed.filter(|(_, cause)| *cause != Cause::Expired).map(|(entry, _)| (entry.key, entry.value))
+        drop(held);
+        drop((flight, departed));
+        let taken = taken?;
+        if let Some(listener) = &self.listener {
+            let (key, value) = taken.pair();
+            listener.tell(key, value, Cause::Explicit);
+        }
+        match taken {
+            Taken::Moved(key, value) => {
+                drop(key);
+                Some(value)
+            }
+            Taken::Shared(shared) => {
+                let value = shared.pair().1.clone();
+                drop(shared);
+                self.shard(hash).after_long_read();
+                Some(value)
+            }
+        }
+    }
+}
+
+/// A shard may run out of tokens before the cache is full.
+fn no_token_left<K, V>(held: &Held<'_, K, V>) -> Option<Cause> {
+    (held.len() >= TOKENS_MAX).then_some(Cause::Capacity)
+}
+
+/// Tells the policy of a use, or leaves a mark when a writer is at work.
+#[cold]
+fn touch_exactly<K, V>(shard: &Shard<K, V>, entry: &Entry<'_, K, V>) {
+    if let Some(mut held) = shard.try_lock() {
+        let (state, slab) = held.parts();
+        state.policy.touch(entry.token, slab);
+    } else {
+        entry.touch();
     }
 }

@@ -6,8 +6,8 @@
 use std::mem::size_of;
 use std::sync::Arc;
 
-use crate::entry::Entry;
 use crate::policy::NODE_BYTES;
+use crate::store::arena;
 
 /// A user's function from key and value to bytes.
 pub(crate) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u64 + Send + Sync>;
@@ -46,11 +46,11 @@ pub fn heap<K: Weigh, V: Weigh>(key: &K, value: &V) -> u64 {
     key.heap_bytes().saturating_add(value.heap_bytes())
 }
 
-/// Bytes an entry costs before anything that its key and value own: the entry itself, its links in the policy and
-/// its slot in the index, which is on average three quarters full.
+/// Bytes an entry costs before anything that its key and value own: its slot, its places in the policy, and its part of the
+/// index, which is about three quarters full.
 pub(crate) const fn overhead<K, V>() -> u64 {
-    const INDEX_BYTES: usize = (size_of::<u32>() + 1) * 4 / 3 + 1;
-    (size_of::<Option<Entry<K, V>>>() + NODE_BYTES + INDEX_BYTES) as u64
+    const INDEX_BYTES: usize = 64 / 9 + 1;
+    (arena::slot_bytes::<K, V>() + NODE_BYTES + INDEX_BYTES) as u64
 }
 
 macro_rules! weightless {

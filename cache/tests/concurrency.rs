@@ -171,3 +171,67 @@ fn pages_show_every_steady_entry_once_while_others_come_and_go() {
     });
     cache.validate();
 }
+
+/// Looks until something holds: another test's reader may delay a drop, nothing may prevent it.
+fn soon(cache: &Cache<u64, Counted>, holds: impl Fn() -> bool) -> bool {
+    (0..10_000).any(|_| {
+        cache.expire();
+        holds() || {
+            thread::yield_now();
+            false
+        }
+    })
+}
+
+#[test]
+fn a_view_may_change_its_own_cache_and_keeps_what_it_sees() {
+    let alive = Arc::new(AtomicI64::new(0));
+    let cache = Cache::builder().max_entries(10).shards(1).build().unwrap();
+    for change in 0..4 {
+        cache.insert(1, Counted::new(&alive, 1));
+        let seen = cache.view(&1, |value| {
+            match change {
+                0 => cache.insert(1, Counted::new(&alive, 1)),
+                1 => assert_eq!(cache.remove(&1).map(|removed| removed.key), Some(1)),
+                2 => cache.clear(),
+                _ => (2..40).for_each(|key| cache.insert(key, Counted::new(&alive, key))),
+            }
+            value.key
+        });
+        assert_eq!(seen, Some(1));
+        cache.validate();
+    }
+    cache.for_each(|key, _| {
+        cache.invalidate(key);
+    });
+    assert!(cache.is_empty());
+    assert!(soon(&cache, || alive.load(Ordering::Relaxed) == 0), "what is not held was dropped");
+}
+
+#[test]
+fn values_are_dropped_soon_after_they_leave() {
+    let alive = Arc::new(AtomicI64::new(0));
+    let cache = Cache::new(100);
+    (0..50).for_each(|key| cache.insert(key, Counted::new(&alive, key)));
+    (0..50).for_each(|key| cache.insert(key, Counted::new(&alive, key)));
+    assert!(soon(&cache, || alive.load(Ordering::Relaxed) == 50));
+    assert!((0..10).all(|key| cache.remove(&key).is_some()));
+    assert!((10..20).all(|key| cache.invalidate(&key)));
+    assert!(soon(&cache, || alive.load(Ordering::Relaxed) == 30));
+    cache.clear();
+    assert!(soon(&cache, || alive.load(Ordering::Relaxed) == 0));
+}
+
+#[test]
+fn a_reader_that_stays_delays_reuse_and_no_writer() {
+    let cache = Cache::builder().max_entries(1_000).shards(1).build().unwrap();
+    cache.insert(0_u64, 7_u64);
+    cache.view(&0, |value| {
+        thread::scope(|scope| {
+            scope.spawn(|| (1..100_000).for_each(|key| cache.insert(key, key)));
+        });
+        assert_eq!(*value, 7);
+    });
+    assert_eq!(cache.len(), 1_000);
+    cache.validate();
+}

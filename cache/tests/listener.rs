@@ -77,6 +77,69 @@ fn a_panic_of_the_listener_is_contained_and_counted() {
     cache.validate();
 }
 
+#[test]
+fn what_is_still_being_read_is_told_at_once_and_dropped_after_the_read() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let note = Arc::clone(&told);
+    let cache = Cache::builder()
+        .max_entries(10)
+        .time_to_idle(Duration::from_secs(1))
+        .listener(move |key: &u32, value: &Arc<u32>, cause| note.lock().push((*key, **value, cause)))
+        .build()
+        .unwrap();
+    let values: Vec<_> = (0..3).map(Arc::new).collect();
+    cache.insert_many(values.iter().map(|value| (**value, Arc::clone(value))));
+    let seen = cache.view(&0, |read| {
+        assert!(cache.invalidate(&0));
+        cache.insert(1, Arc::new(9));
+        assert_eq!(cache.remove(&2).as_deref(), Some(&2));
+        assert_eq!(*told.lock(), [(0, 0, Cause::Explicit), (1, 1, Cause::Replaced), (2, 2, Cause::Explicit)]);
+        **read
+    });
+    assert_eq!(seen, Some(0));
+    cache.expire();
+    assert!(values.iter().all(|value| Arc::strong_count(value) == 1), "nothing is kept beyond the read");
+    assert_eq!(told.lock().len(), 3, "nothing is told twice");
+    cache.validate();
+}
+
+#[test]
+fn readers_on_other_threads_change_nothing_about_what_is_told() {
+    let told = Arc::new(Mutex::new(HashMap::new()));
+    let note = Arc::clone(&told);
+    let cache = Cache::builder()
+        .max_entries(32)
+        .time_to_idle(Duration::from_secs(3600))
+        .listener(move |_: &u32, value: &Arc<u32>, _| *note.lock().entry(**value).or_insert(0) += 1)
+        .build()
+        .unwrap();
+    let writes = 4_000_u32;
+    std::thread::scope(|scope| {
+        for thread in 0..4_u32 {
+            let cache = cache.clone();
+            scope.spawn(move || {
+                for n in 0..writes {
+                    let key = n.wrapping_mul(2_654_435_761).rotate_left(thread) % 64;
+                    match (n + thread) % 8 {
+                        0 => drop(cache.remove(&key)),
+                        1 => {
+                            cache.invalidate_if(|other, _| *other == key);
+                        }
+                        2..5 => drop(cache.get(&key)),
+                        _ => cache.insert_with_tags(key, Arc::new(thread * writes + n), ["tag"]),
+                    }
+                }
+            });
+        }
+    });
+    cache.validate();
+    let stats = cache.stats();
+    cache.clear();
+    assert!(told.lock().values().all(|times| *times == 1), "each value leaves once");
+    assert_eq!(told.lock().len() as u64, stats.inserts + stats.updates);
+    cache.validate();
+}
+
 proptest! {
     #[test]
     fn what_came_in_is_held_or_was_told(steps in proptest::collection::vec((0..6_u8, 0..40_u32), 1..300), max in 1..30_u64) {

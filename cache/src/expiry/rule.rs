@@ -7,7 +7,7 @@
 //! | adaptive time to live | twice as old as it was at its last use, within bounds |
 //!
 //! Whatever comes first counts. A rule that moves deadlines with use needs three numbers more for each entry; they are
-//! kept beside the entries, and only by caches that have such a rule.
+//! kept beside the entries, and only by caches that have such a rule. A use moves the deadline without a lock.
 //!
 //! Source of the adaptive rule: the Alex file cache (V. Cate, "Alex: a global file system", 1992), which trusts a file
 //! for a share of its age: what has been in use for long is likely to stay in use. Departure: age counts from the load
@@ -30,17 +30,32 @@ pub(crate) struct Rule {
 }
 
 /// What a moving deadline is computed from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
-    stored: u64,
+    /// When the value was stored, if its use decides how long it lives; or [`NEVER`].
+    learns_since: u64,
     /// The end that no use can move.
     limit: u64,
-    learns: bool,
 }
 
 impl Span {
-    pub(crate) fn limit(&self) -> u64 {
+    pub(crate) fn limit(self) -> u64 {
         self.limit
+    }
+
+    /// Two numbers to keep beside the entry.
+    pub(crate) fn to_numbers(self) -> [u64; 2] {
+        [self.learns_since, self.limit]
+    }
+
+    pub(crate) fn from_numbers([learns_since, limit]: [u64; 2]) -> Self {
+        Self { learns_since, limit }
+    }
+}
+
+impl Default for Span {
+    fn default() -> Self {
+        Self { learns_since: NEVER, limit: NEVER }
     }
 }
 
@@ -84,16 +99,16 @@ impl Rule {
             first = first.min(now.saturating_add(min));
         }
         first = first.min(now.saturating_add(self.idle));
-        (first, Span { stored: now, limit, learns: adaptive.is_some() })
+        (first, Span { learns_since: if adaptive.is_some() { now } else { NEVER }, limit })
     }
 
     /// The deadline after a use, never earlier than the present one.
     pub(crate) fn touched(&self, span: Span, deadline: u64, now: u64) -> u64 {
         let mut next = span.limit;
         let mut step = self.idle;
-        if let Some((min, _)) = self.adaptive.filter(|_| span.learns) {
-            let earned = now.saturating_sub(span.stored).saturating_mul(2).max(min);
-            next = next.min(span.stored.saturating_add(earned));
+        if let Some((min, _)) = self.adaptive.filter(|_| span.learns_since != NEVER) {
+            let earned = now.saturating_sub(span.learns_since).saturating_mul(2).max(min);
+            next = next.min(span.learns_since.saturating_add(earned));
             step = step.min(min);
         }
         next = next.min(now.saturating_add(self.idle));

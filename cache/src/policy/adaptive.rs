@@ -1,347 +1,384 @@
-//! W-TinyLFU with a window that adapts: recency for newcomers, frequency for residents.
+//! The adaptive structure: three FIFO queues and two small memories of the past, under [dials](super::dials).
 //!
 //! ```text
-//! insert -> window (LRU) --full--> candidate
-//!                                     | more frequent than the victim?
-//!                         yes: main   | no: the candidate leaves
-//!           main = probation --used again--> protected --full--> probation
+//! insert -> Window --used--> Main --unused--> Probation
+//!              |                                 |  used: Main
+//!              |unproven: Probation if there     |  unused: evicted
+//!              |room, or evicted -> Ghost        v
 //! ```
 //!
-//! A newcomer always enters the window, so what was just inserted can be read. When room is needed, the window's
-//! least recent entry competes with main's least recent one, and the [sketch](super::sketch) tells who was asked for
-//! more often. A window of the whole cache is LRU, a tiny one is nearly LFU; the [tuner](super::tuner) finds the share.
+//! A hit changes nothing here: it only raises a small counter of the entry, which readers do without a lock. Queues are
+//! reordered when a victim is needed, and entries with a count are then put back. Every step back consumes a use,
+//! so the cost of a victim is constant on the average, and bounded for each one.
 //!
-//! Two things are random: an equal candidate gets in now and then, so that a loop or an attacker who knows which keys
-//! collide in the sketch cannot pin a bad resident for ever.
+//! * **Ghost**: an entry that was evicted from the window and comes back soon goes to main at once.
+//! * **Sketch**: how often keys were asked for; decides between candidate and victim where the dials say so.
 //!
-//! Source: G. Einziger, R. Friedman and B. Manes, "TinyLFU", ACM Transactions on Storage, 2017; for the window's size, see the tuner.
-//! Departure: entries move when room is needed, not in the background, so there is no buffer and no hit is lost.
+//! Which dials are in force is found out by the [shadow](super::shadow).
+//!
+//! Source: T. Johnson and D. Shasha, "2Q", VLDB 1994; J. Yang et al., "FIFO queues are all you need for cache eviction", SOSP
+//! 2023; G. Einziger, R. Friedman and B. Manes, "TinyLFU", ACM Transactions on Storage, 2017. Departure: one structure for
+//! all of them, by counters instead of moves on hits.
 
 use std::sync::Arc;
 
-use super::list::{List, Nodes};
-use super::sketch::Sketch;
-use super::tuner::Tuner;
-use super::{Policy, Standing};
+use super::dials::{ARMS, Admit, Dials};
+use super::ghost::Ghost;
+use super::queues::Queues;
+use super::shadow::Arm;
+use super::sketch::{COUNT_MAX, Sketch};
+use super::{Facts, Policy, SCAN_MAX, Standing, USES_MAX};
 
-const WINDOW: u8 = 0;
-const PROBATION: u8 = 1;
-const PROTECTED: u8 = 2;
+const WINDOW: usize = 0;
+const PROBATION: usize = 1;
+const MAIN: usize = 2;
 
-/// Share of main that is protected.
-const PROTECTED_SHARE: f32 = 0.8;
-/// A warm candidate that lost by frequency gets in once in this many times.
-const JITTER: u64 = 128;
-/// Candidates below this frequency are never let in by chance.
-const WARM: u32 = 6;
-/// When the window's share has changed, at most so many entries change sides with each insertion.
-const MOVES: usize = 16;
+/// At most so many entries flow from the window to probation for one victim.
+const FLOW_MAX: u32 = 16;
+/// A window grows by this part of what was evicted, so that a short excursion flushes little. In [`ONE`]s.
+const GROW: u64 = ONE * 3 / 10;
+/// Shares are whole numbers of this, since a victim should not cost divisions.
+const ONE: u64 = 1 << 20;
+/// Warm candidates that lost by frequency get in once in 128 times, or crafted keys could freeze a cache.
+const WARM: u8 = 6;
+const CHANCE_BITS: u32 = 7;
 
-/// W-TinyLFU over one shard.
+/// The queues of one shard.
 #[derive(Debug)]
 pub(crate) struct Adaptive {
-    nodes: Nodes,
-    window: List,
-    probation: List,
-    protected: List,
+    /// What the shadow has chosen; `None` when the dials are fixed.
+    arm: Option<Arc<Arm>>,
+    dials: Dials,
+    queues: Queues<3>,
+    /// Share of the capacity that the window may have, as the dial says, and that `Main` may have of what is not the window.
+    goal: u64,
+    protected: u64,
+    /// Cost that the window may hold now; follows the goal. `None` before the first victim.
+    window: Option<u64>,
+    /// The capacity at the last victim.
+    full: u64,
+    /// What of a growing window is less than one, in [`ONE`]s.
+    growth: u64,
+    ghost: Ghost,
     sketch: Sketch,
-    /// `None` when the share is fixed.
-    tuner: Option<Arc<Tuner>>,
-    share: f32,
-    /// Whether the window still has to follow a change of its share.
-    moving: bool,
-    random: u64,
+    /// How many entries are expected in the end.
+    expected: usize,
+    random: u32,
 }
 
 impl Adaptive {
-    /// A policy whose window follows a tuner.
-    pub(crate) fn new(tuner: Arc<Tuner>, seed: u64) -> Self {
-        Self { share: tuner.share(), tuner: Some(tuner), ..Self::with_fixed_window(0.0, seed) }
+    /// A policy whose dials follow an arm.
+    pub(crate) fn new(arm: Arc<Arm>, expected: usize) -> Self {
+        Self { arm: Some(arm), ..Self::with_dials(ARMS[0], expected) }
     }
 
-    /// A policy whose window has a given share of the cache.
-    pub(crate) fn with_fixed_window(share: f32, seed: u64) -> Self {
+    /// A policy whose dials are fixed.
+    pub(crate) fn with_dials(dials: Dials, expected: usize) -> Self {
         Self {
-            nodes: Nodes::default(),
-            window: List::default(),
-            probation: List::default(),
-            protected: List::default(),
+            arm: None,
+            dials,
+            queues: Queues::default(),
+            goal: share(dials.window),
+            protected: share(dials.protected),
+            window: None,
+            full: 0,
+            growth: 0,
+            ghost: Ghost::default(),
             sketch: Sketch::default(),
-            tuner: None,
-            share,
-            moving: false,
-            random: seed | 1,
+            expected,
+            random: 0x2545_F491,
         }
+    }
+
+    /// Cost of all entries.
+    pub(crate) fn cost(&self) -> u64 {
+        self.queues.cost()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.window.len() + self.probation.len() + self.protected.len()
+        self.queues.len()
     }
 
-    fn cost(&self) -> u64 {
-        self.window.cost() + self.probation.cost() + self.protected.cost()
+    /// See [`Queues::validate`].
+    pub(crate) fn validate(&self, facts: &impl Facts) -> usize {
+        self.queues.validate(facts)
     }
 
-    pub(crate) fn cost_of(&self, token: u32) -> u32 {
-        self.nodes.get(token).cost
+    fn main_cost(&self) -> u64 {
+        self.queues.queue(PROBATION).cost + self.queues.queue(MAIN).cost
     }
 
-    pub(crate) fn hash_of(&self, token: u32) -> u32 {
-        self.nodes.get(token).hash
+    /// Uses held in an entry's counter flow into the sketch when the entry is passed.
+    #[inline]
+    fn note(&mut self, token: u32, uses: u8, facts: &impl Facts) {
+        let hash = facts.hash(token);
+        (0..uses).for_each(|_| self.sketch.add(hash, self.dials.history));
     }
 
-    /// Whether the window holds more than its share. Its most recent entry is always within.
-    fn window_overflows(&self) -> bool {
-        self.window.len() > 1 && self.window.cost() as f32 > self.cost() as f32 * self.share
+    /// Uses of late that are known of: those counted in the sketch, and those that still lie with the entry.
+    fn frequency(&self, token: u32, facts: &impl Facts) -> u32 {
+        let counted = self.sketch.estimate(facts.hash(token));
+        u32::from((counted + facts.uses(token)).min(COUNT_MAX))
     }
 
-    fn list(&mut self, segment: u8) -> (&mut List, &mut Nodes) {
-        let list = match segment {
-            WINDOW => &mut self.window,
-            PROBATION => &mut self.probation,
-            _ => &mut self.protected,
-        };
-        (list, &mut self.nodes)
-    }
-
-    /// Moves a token to the most recent end of a segment.
-    fn shift(&mut self, token: u32, segment: u8) {
-        let from = self.nodes.get(token).segment;
-        let (list, nodes) = self.list(from);
-        list.unlink(nodes, token);
-        nodes.get_mut(token).segment = segment;
-        let (list, nodes) = self.list(segment);
-        list.push_front(nodes, token);
-    }
-
-    fn demote_protected(&mut self) {
-        let limit = ((self.probation.cost() + self.protected.cost()) as f32 * PROTECTED_SHARE) as u64;
-        while self.protected.cost() > limit
-            && let Some(token) = self.protected.back()
-        {
-            self.shift(token, PROBATION);
+    /// Takes an entry out for good.
+    fn evict(&mut self, token: u32, remember: bool, facts: &impl Facts) -> u32 {
+        if remember {
+            self.ghost.put(facts.hash(token));
         }
+        self.queues.unlink(token, facts);
+        token
     }
 
-    /// Lets the window follow its share without judging anybody, a few entries at a time.
-    fn follow(&mut self) {
-        for _ in 0..MOVES {
-            let token = if self.window_overflows() {
-                let Some(token) = self.window.back() else { break };
-                self.shift(token, PROBATION);
-                continue;
-            } else if let Some(token) = self.probation.back().or_else(|| self.protected.back())
-                && (self.window.cost() + u64::from(self.nodes.get(token).cost)) as f32
-                    <= self.cost() as f32 * self.share
+    /// Puts a used entry back into main, one use poorer; answers whether it was.
+    fn spare(&mut self, token: u32, scanned: &mut u32, facts: &impl Facts) -> bool {
+        let uses = facts.uses(token);
+        if uses == 0 || *scanned >= SCAN_MAX {
+            return false;
+        }
+        *scanned += 1;
+        self.note(token, 1, facts);
+        facts.set_uses(token, uses - 1);
+        self.queues.shift(token, MAIN, facts);
+        true
+    }
+
+    /// The next victim of probation and main; it stays in its queue.
+    fn main_victim(&mut self, scanned: &mut u32, facts: &impl Facts) -> Option<u32> {
+        loop {
+            let limit = scaled(self.main_cost(), self.protected);
+            while let Some(oldest) = self.queues.queue(MAIN).oldest()
+                && (self.queues.queue(MAIN).cost > limit || self.queues.queue(PROBATION).len == 0)
             {
-                token
-            } else {
-                self.moving = false;
-                break;
+                if !self.spare(oldest, scanned, facts) {
+                    self.queues.shift(oldest, PROBATION, facts);
+                }
+            }
+            let oldest = self.queues.queue(PROBATION).oldest()?;
+            if !self.spare(oldest, scanned, facts) {
+                return Some(oldest);
+            }
+        }
+    }
+
+    /// Whether a candidate deserves its place more than a victim.
+    fn admits(&mut self, candidate: u32, victim: u32, facts: &impl Facts) -> bool {
+        let candidate = self.sketch.estimate(facts.hash(candidate));
+        let victim = self.sketch.estimate(facts.hash(victim));
+        self.random = self.random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        candidate > victim || (candidate >= WARM && self.random >> (32 - CHANCE_BITS) == 0)
+    }
+
+    /// What the window may hold: its dial at once when that is less than before, slowly when it is more.
+    fn window_target(&mut self, capacity: u64, incoming: u64) -> u64 {
+        let goal = scaled(capacity, self.goal).max(1);
+        let target = match self.window {
+            // A window that had everything still has.
+            Some(window) if window < goal && (self.goal < ONE || window < self.full) => {
+                self.growth += incoming.min(1 << 40) * GROW;
+                let grown = window + self.growth / ONE;
+                self.growth %= ONE;
+                grown.min(goal)
+            }
+            _ => goal,
+        };
+        (self.window, self.full) = (Some(target), capacity);
+        target
+    }
+
+    /// Follows the shadow's choice.
+    fn follow(&mut self) {
+        if let Some(arm) = &self.arm {
+            let dials = arm.dials();
+            if dials != self.dials {
+                self.dials = dials;
+                (self.goal, self.protected) = (share(dials.window), share(dials.protected));
+            }
+        }
+    }
+
+    fn choose(&mut self, facts: &impl Facts) -> Option<u32> {
+        let dials = self.dials;
+        // Victims are asked for when the cache is full, so what there is, is the capacity. The newcomer is taken to be like
+        // the others.
+        let capacity = self.queues.cost();
+        let incoming = if facts.alike() { 1 } else { capacity / (self.queues.len() as u64).max(1) };
+        let target = self.window_target(capacity, incoming);
+        let (mut scanned, mut flowed) = (0, 0);
+        loop {
+            let main = self.main_cost();
+            let window = self.queues.queue(WINDOW);
+            let over = window.len > 0 && window.cost + incoming > target;
+            let unproven_first = self.queues.queue(PROBATION).len > 0 && (!dials.fill || flowed >= FLOW_MAX);
+            if main > 0 && (!over || unproven_first) {
+                let victim = self.main_victim(&mut scanned, facts)?;
+                return Some(self.evict(victim, false, facts));
+            }
+            let Some(oldest) = window.oldest() else {
+                let victim = self.main_victim(&mut scanned, facts)?;
+                return Some(self.evict(victim, false, facts));
             };
-            // It was about to leave main, so it becomes the window's next candidate.
-            let from = self.nodes.get(token).segment;
-            let (list, nodes) = self.list(from);
-            list.unlink(nodes, token);
-            nodes.get_mut(token).segment = WINDOW;
-            self.window.push_back(&mut self.nodes, token);
+            let uses = facts.uses(oldest);
+            let whole = target >= capacity;
+            let room = main + target < capacity;
+            if dials.promote > 0 && uses >= dials.promote && !whole {
+                self.note(oldest, uses, facts);
+                facts.set_uses(oldest, 0);
+                self.queues.shift(oldest, MAIN, facts);
+                flowed += 1;
+                if room && flowed < FLOW_MAX {
+                    continue;
+                }
+                let victim = self.main_victim(&mut scanned, facts)?;
+                return Some(self.evict(victim, false, facts));
+            }
+            if dials.promote == 0 && uses > 0 && scanned < SCAN_MAX {
+                scanned += 1;
+                self.note(oldest, uses, facts);
+                facts.set_uses(oldest, 0);
+                self.queues.shift(oldest, WINDOW, facts);
+                continue;
+            }
+            if whole {
+                return Some(self.evict(oldest, true, facts));
+            }
+            if dials.fill && room {
+                flowed += 1;
+                self.queues.shift(oldest, PROBATION, facts);
+                continue;
+            }
+            if dials.admit == Admit::Ghost {
+                return Some(self.evict(oldest, true, facts));
+            }
+            let Some(victim) = self.main_victim(&mut scanned, facts) else {
+                return Some(self.evict(oldest, true, facts));
+            };
+            if self.admits(oldest, victim, facts) {
+                facts.set_uses(oldest, 0);
+                self.queues.shift(oldest, PROBATION, facts);
+                return Some(self.evict(victim, false, facts));
+            }
+            return Some(self.evict(oldest, true, facts));
         }
-    }
-
-    /// Tells the tuner about a request, if its key is in the sample.
-    fn report(&self, hash: u32, cost: u32, hit: bool) {
-        if let Some(tuner) = &self.tuner
-            && tuner.samples(hash)
-        {
-            tuner.report(hash, cost, hit, self.len(), self.cost());
-        }
-    }
-
-    fn follow_tuner(&mut self) {
-        if let Some(tuner) = &self.tuner {
-            let share = tuner.share();
-            self.moving |= share.to_bits() != self.share.to_bits();
-            self.share = share;
-        }
-        if self.moving {
-            self.follow();
-        }
-    }
-
-    /// Whether the candidate deserves its place more than main's victim.
-    fn admits(&mut self, candidate: u32, victim: u32) -> bool {
-        let candidate = self.sketch.estimate(self.nodes.get(candidate).hash);
-        let victim = self.sketch.estimate(self.nodes.get(victim).hash);
-        // Seen once is no evidence: in a loop longer than the sketch's memory, every resident has faded to zero when the
-        // next newcomer arrives with its one, and letting it in would replace the whole cache before anything returns.
-        candidate > victim.max(1) || (candidate >= WARM && self.chance(JITTER))
-    }
-
-    /// True once in `n` times (xorshift64).
-    fn chance(&mut self, n: u64) -> bool {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (self.random >> 32).is_multiple_of(n)
-    }
-
-    /// See [`List::validate`].
-    pub(crate) fn validate(&self) -> usize {
-        self.window.validate(&self.nodes, WINDOW)
-            + self.probation.validate(&self.nodes, PROBATION)
-            + self.protected.validate(&self.nodes, PROTECTED)
     }
 }
 
+/// A share from 0 to 1 in [`ONE`]s.
+fn share(share: f32) -> u64 {
+    (f64::from(share) * ONE as f64) as u64
+}
+
+/// A part of a cost. Costs of a shard stay below 2^56.
+fn scaled(cost: u64, share: u64) -> u64 {
+    if cost < 1 << 43 { cost * share / ONE } else { cost / ONE * share }
+}
+
 impl Policy for Adaptive {
-    fn insert(&mut self, token: u32, hash: u64, cost: u32) {
-        let hash = (hash ^ (hash >> 32)) as u32;
-        self.report(hash, cost, false);
-        self.sketch.ensure(self.len() + 1);
-        self.sketch.record(hash);
-        self.nodes.enter(token, hash, cost);
-        self.nodes.get_mut(token).segment = WINDOW;
-        self.window.push_front(&mut self.nodes, token);
+    fn insert(&mut self, token: u32, facts: &impl Facts) {
+        let hash = facts.hash(token);
+        let entries = self.queues.len() + 1;
+        self.sketch.ensure(entries, self.expected);
+        self.ghost.ensure(entries, self.expected);
+        self.sketch.add(hash, self.dials.history);
+        let known = self.ghost.take(hash) && self.dials.admit == Admit::Ghost;
+        self.queues.push(token, if known { MAIN } else { WINDOW }, facts);
     }
 
-    fn order(&self) -> Vec<u32> {
-        let nodes = &self.nodes;
-        // The two parts that compete for room are judged by frequency; among equals the more recent stays.
-        let mut contested: Vec<_> = self.window.iter(nodes).chain(self.probation.iter(nodes)).collect();
-        contested.sort_by_key(|token| std::cmp::Reverse(self.sketch.estimate(nodes.get(*token).hash)));
-        self.protected.iter(nodes).chain(contested).collect()
+    fn renew(&mut self, old: u32, new: u32, facts: &impl Facts) {
+        self.queues.replace(old, new, facts);
     }
 
-    fn standing(&self, token: u32) -> Standing {
-        let node = self.nodes.get(token);
-        let segment = match node.segment {
-            WINDOW => "window",
-            PROBATION => "probation",
-            _ => "protected",
+    fn remove(&mut self, token: u32, facts: &impl Facts) {
+        self.queues.unlink(token, facts);
+    }
+
+    fn victim(&mut self, newcomer: Option<u32>, facts: &impl Facts) -> Option<u32> {
+        self.follow();
+        let Some(newcomer) = newcomer.filter(|token| self.queues.len() > 1 && facts.link(*token).is_queued()) else {
+            return self.choose(facts);
         };
-        Standing { segment, frequency: Some(self.sketch.estimate(node.hash)) }
+        // What was just inserted stays: it steps aside while the others are judged.
+        self.queues.unlink(newcomer, facts);
+        let victim = self.choose(facts);
+        self.queues.push(newcomer, WINDOW, facts);
+        victim
     }
 
-    fn recall(&mut self, token: u32, frequency: u32) {
-        let hash = self.nodes.get(token).hash;
-        // The counters stop at 15, and one was given when it came in.
-        (1..frequency.min(15)).for_each(|_| self.sketch.record(hash));
+    fn order(&self, facts: &impl Facts) -> Vec<u32> {
+        // Main keeps what has proved itself. The two others compete for room, by how often their entries were asked for;
+        // among equals the more recent stays.
+        let by_frequency = |token: &u32| std::cmp::Reverse(self.frequency(*token, facts));
+        let mut main: Vec<_> = self.queues.members(MAIN, facts).collect();
+        main.sort_by_key(|token| facts.uses(*token) == 0);
+        let contested = self.queues.members(WINDOW, facts).chain(self.queues.members(PROBATION, facts));
+        let mut contested: Vec<_> = contested.collect();
+        contested.sort_by_cached_key(by_frequency);
+        main.append(&mut contested);
+        main
     }
 
-    fn touch(&mut self, token: u32) {
-        let node = *self.nodes.get(token);
-        self.report(node.hash, node.cost, true);
-        self.sketch.record(node.hash);
-        match node.segment {
-            WINDOW => self.window.move_to_front(&mut self.nodes, token),
-            PROTECTED => self.protected.move_to_front(&mut self.nodes, token),
-            _ => {
-                self.shift(token, PROTECTED);
-                self.demote_protected();
-            }
-        }
-    }
-
-    fn reweigh(&mut self, token: u32, cost: u32) {
-        let (list, nodes) = self.list(self.nodes.get(token).segment);
-        list.reweigh(nodes, token, cost);
-    }
-
-    fn remove(&mut self, token: u32) {
-        let (list, nodes) = self.list(self.nodes.get(token).segment);
-        list.unlink(nodes, token);
-    }
-
-    fn victim(&mut self) -> Option<u32> {
-        self.follow_tuner();
-        let Some(victim) = self.probation.back().or_else(|| self.protected.back()) else {
-            return self.window.back();
+    fn standing(&self, token: u32, facts: &impl Facts) -> Standing {
+        let segment = match facts.link(token).queue() {
+            Some(MAIN) => "main",
+            Some(PROBATION) => "probation",
+            _ => "window",
         };
-        if self.window_overflows()
-            && let Some(candidate) = self.window.back()
-        {
-            if !self.admits(candidate, victim) {
-                return Some(candidate);
-            }
-            self.shift(candidate, PROBATION);
-        }
-        Some(victim)
+        Standing { segment, frequency: Some(self.frequency(token, facts)) }
     }
 
-    fn settle(&mut self) {
-        while self.window_overflows()
-            && let Some(token) = self.window.back()
-        {
-            self.shift(token, PROBATION);
-        }
+    fn recall(&mut self, token: u32, frequency: u32, facts: &impl Facts) {
+        // One was counted when it came in. As many as fit are given back as uses, which spare it once it is the oldest.
+        let more = frequency.min(u32::from(COUNT_MAX)).saturating_sub(1);
+        let uses = more.min(u32::from(USES_MAX));
+        facts.set_uses(token, uses as u8);
+        let hash = facts.hash(token);
+        (uses..more).for_each(|_| self.sketch.add(hash, self.dials.history));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
+    use std::collections::BTreeSet;
 
     use proptest::prelude::*;
 
+    use super::super::model::{Step, Table, steps};
     use super::*;
 
-    #[derive(Debug, Clone)]
-    enum Step {
-        Use(u32),
-        Remove(u32),
-        Reweigh(u32, u32),
-        Evict,
-        Settle,
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![
-            8 => (0..40_u32).prop_map(Step::Use),
-            1 => (0..40_u32).prop_map(Step::Remove),
-            1 => (0..40_u32, 0..500_u32).prop_map(|(token, cost)| Step::Reweigh(token, cost)),
-            3 => Just(Step::Evict),
-            2 => Just(Step::Settle),
-        ];
-        proptest::collection::vec(step, 0..400)
-    }
-
-    /// Plays the steps beside a queue, most recent first; `check` sees each victim.
-    fn play(policy: &mut Adaptive, steps: Vec<Step>, check: impl Fn(u32, &VecDeque<u32>)) {
-        let mut model: VecDeque<u32> = VecDeque::new();
+    /// Plays the steps beside a set of members.
+    fn play(policy: &mut Adaptive, facts: &Table, steps: Vec<Step>) {
+        let mut model = BTreeSet::new();
         for step in steps {
             match step {
+                Step::Use(token) if model.contains(&token) => facts.bump(token),
                 Step::Use(token) => {
-                    if let Some(at) = model.iter().position(|t| *t == token) {
-                        model.remove(at);
-                        policy.touch(token);
-                    } else {
-                        policy.insert(token, u64::from(token) * 0x9E37_79B9, 1 + token % 3);
+                    facts.set_uses(token, 0);
+                    policy.insert(token, facts);
+                    model.insert(token);
+                }
+                Step::Renew(old, new) => {
+                    if model.contains(&old) && !model.contains(&new) {
+                        policy.renew(old, new, facts);
+                        model.remove(&old);
+                        model.insert(new);
                     }
-                    model.push_front(token);
                 }
                 Step::Remove(token) => {
-                    if let Some(at) = model.iter().position(|t| *t == token) {
-                        model.remove(at);
-                        policy.remove(token);
-                    }
-                }
-                Step::Reweigh(token, cost) => {
-                    if model.contains(&token) {
-                        policy.reweigh(token, cost);
+                    if model.remove(&token) {
+                        policy.remove(token, facts);
                     }
                 }
                 Step::Evict => {
-                    let victim = policy.victim();
+                    let newcomer = model.first().copied().filter(|_| model.len() % 2 == 0);
+                    let victim = policy.victim(newcomer, facts);
                     assert_eq!(victim.is_none(), model.is_empty());
                     if let Some(victim) = victim {
-                        check(victim, &model);
-                        model.retain(|t| *t != victim);
-                        policy.remove(victim);
+                        assert!(model.remove(&victim), "the victim {victim} is a member");
+                        assert!(Some(victim) != newcomer || model.is_empty(), "the newcomer stays");
                     }
                 }
-                Step::Settle => policy.settle(),
             }
-            assert_eq!(policy.validate(), model.len());
+            assert_eq!(policy.validate(facts), model.len());
         }
     }
 
@@ -349,72 +386,57 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
         #[test]
-        fn a_window_of_the_whole_cache_is_lru(steps in steps()) {
-            play(&mut Adaptive::with_fixed_window(1.0, 1), steps, |victim, model| {
-                assert_eq!(Some(&victim), model.back());
-            });
+        fn nothing_is_lost_under_any_arm(steps in steps(), arm in 0..ARMS.len()) {
+            play(&mut Adaptive::with_dials(ARMS[arm], 32), &Table::new(64), steps);
         }
 
         #[test]
-        fn victims_are_members_whatever_the_window(steps in steps(), share in 0.0..=1.0_f32, seed in any::<u64>()) {
-            play(&mut Adaptive::with_fixed_window(share, seed), steps, |victim, model| {
-                assert!(model.contains(&victim));
-            });
+        fn nothing_is_lost_while_the_dials_turn(parts in proptest::collection::vec((steps(), 0..ARMS.len()), 1..4)) {
+            let arm = Arc::new(Arm::default());
+            let (mut policy, facts) = (Adaptive::new(arm.clone(), 32), Table::new(64));
+            for (steps, number) in parts {
+                arm.choose(number);
+                play(&mut policy, &facts, steps);
+                while policy.victim(None, &facts).is_some() {}
+                prop_assert_eq!(policy.len(), 0);
+            }
         }
 
+        /// A window of everything is CLOCK, and CLOCK has a model of five lines.
         #[test]
-        fn nothing_is_lost_while_the_window_moves(steps in steps(), seed in any::<u64>()) {
-            let tuner = Arc::new(Tuner::new(1, seed));
-            play(&mut Adaptive::new(tuner, seed), steps, |victim, model| assert!(model.contains(&victim)));
-        }
-    }
-
-    /// Plays keys through a policy of a given capacity; answers the hits of the second half.
-    fn replay(policy: &mut Adaptive, capacity: usize, keys: &[u64]) -> usize {
-        let (mut tokens, mut held, mut free) = (std::collections::HashMap::new(), Vec::new(), Vec::new());
-        let mut hits = 0;
-        for (at, key) in keys.iter().enumerate() {
-            if let Some(token) = tokens.get(key) {
-                policy.touch(*token);
-                hits += usize::from(at >= keys.len() / 2);
-                continue;
-            }
-            let token = free.pop().unwrap_or_else(|| {
-                held.push(0);
-                held.len() as u32 - 1
-            });
-            held[token as usize] = *key;
-            tokens.insert(*key, token);
-            policy.insert(token, key.wrapping_mul(0x9E37_79B9_7F4A_7C15), 1);
-            if tokens.len() > capacity {
-                let victim = policy.victim().unwrap();
-                policy.remove(victim);
-                tokens.remove(&held[victim as usize]);
-                free.push(victim);
-            } else {
-                policy.settle();
+        fn a_window_of_the_whole_cache_is_clock(keys in proptest::collection::vec(0..40_u32, 1..400), capacity in 1..20_usize) {
+            let (mut policy, facts) = (Adaptive::with_dials(ARMS[2], capacity), Table::new(64));
+            let mut model: Vec<(u32, bool)> = Vec::new();
+            for key in keys {
+                if let Some(entry) = model.iter_mut().find(|(k, _)| *k == key) {
+                    entry.1 = true;
+                    facts.bump(key);
+                    continue;
+                }
+                if model.len() == capacity {
+                    while model[0].1 {
+                        let used = model.remove(0).0;
+                        model.push((used, false));
+                    }
+                    prop_assert_eq!(policy.victim(None, &facts), Some(model.remove(0).0));
+                }
+                facts.set_uses(key, 0);
+                policy.insert(key, &facts);
+                model.push((key, false));
             }
         }
-        hits
     }
 
     #[test]
-    fn the_window_grows_for_recency_and_shrinks_for_frequency() {
-        // A hot set that moves on again and again, against a hot set that stays under a stream of strangers.
-        let mut state = 1_u64;
-        let mut random = move |below: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) % below
-        };
-        let moving: Vec<u64> = (0..100_000).map(|at| at / 4_000 * 800 + random(800)).collect();
-        let tuner = Arc::new(Tuner::new(1, 3));
-        let adaptive = replay(&mut Adaptive::new(tuner.clone(), 3), 1_000, &moving);
-        let fixed = replay(&mut Adaptive::with_fixed_window(0.01, 3), 1_000, &moving);
-        assert!(tuner.share() > 0.3 && adaptive > fixed, "share {}, {adaptive} against {fixed}", tuner.share());
-
-        let staying: Vec<u64> = (0..100_000).map(|at| if at % 2 == 0 { random(900) } else { 1_000_000 + at }).collect();
-        let lru = replay(&mut Adaptive::with_fixed_window(1.0, 3), 1_000, &staying);
-        let adaptive = replay(&mut Adaptive::new(tuner.clone(), 3), 1_000, &staying);
-        assert!(tuner.share() < 0.3 && adaptive > lru, "share {}, {adaptive} against {lru}", tuner.share());
+    fn an_evicted_newcomer_that_comes_back_soon_is_proven() {
+        let (mut policy, facts) = (Adaptive::with_dials(ARMS[3], 10), Table::new(64));
+        (0..10).for_each(|token| policy.insert(token, &facts));
+        let victim = policy.victim(None, &facts).unwrap();
+        policy.insert(victim, &facts);
+        for token in 20..29 {
+            policy.victim(None, &facts).unwrap();
+            policy.insert(token, &facts);
+        }
+        assert!(facts.link(victim).is_queued(), "it went to main");
     }
 }

@@ -1,51 +1,67 @@
-//! Least recently used: one list, a use moves the entry to its front, the back leaves.
+//! Least recently used: one queue, a use makes the entry its newest, the oldest leaves.
 //!
-//! The baseline of the field. Every operation is O(1).
+//! The baseline of the field. Every operation is O(1). A use is recorded at once when the shard's lock is free, which it
+//! always is for one thread: the order is then exact. When it is not, the reader does not wait but leaves a mark
+//! with the entry; a marked entry that has become the oldest is taken for just used.
 
-use super::list::{List, Nodes};
-use super::{Policy, Standing};
+use super::queues::Queues;
+use super::{Facts, Policy, SCAN_MAX, Standing};
 
 /// Recency order over one shard.
 #[derive(Debug, Default)]
-pub(crate) struct Lru {
-    nodes: Nodes,
-    list: List,
-}
+pub(crate) struct Lru(Queues<1>);
 
 impl Lru {
-    /// See [`List::validate`].
-    pub(crate) fn validate(&self) -> usize {
-        self.list.validate(&self.nodes, 0)
+    /// See [`Queues::validate`].
+    pub(crate) fn validate(&self, facts: &impl Facts) -> usize {
+        self.0.validate(facts)
     }
 }
 
 impl Policy for Lru {
-    fn insert(&mut self, token: u32, hash: u64, cost: u32) {
-        self.nodes.enter(token, hash as u32, cost);
-        self.list.push_front(&mut self.nodes, token);
+    fn insert(&mut self, token: u32, facts: &impl Facts) {
+        self.0.push(token, 0, facts);
     }
 
-    fn touch(&mut self, token: u32) {
-        self.list.move_to_front(&mut self.nodes, token);
+    fn touch(&mut self, token: u32, facts: &impl Facts) {
+        // It may have left between the reader's look and the lock.
+        if facts.link(token).is_queued() {
+            self.0.shift(token, 0, facts);
+        }
     }
 
-    fn reweigh(&mut self, token: u32, cost: u32) {
-        self.list.reweigh(&mut self.nodes, token, cost);
+    fn renew(&mut self, old: u32, new: u32, facts: &impl Facts) {
+        self.0.unlink(old, facts);
+        facts.set_uses(new, 0);
+        self.0.push(new, 0, facts);
     }
 
-    fn remove(&mut self, token: u32) {
-        self.list.unlink(&mut self.nodes, token);
+    fn remove(&mut self, token: u32, facts: &impl Facts) {
+        self.0.unlink(token, facts);
     }
 
-    fn victim(&mut self) -> Option<u32> {
-        self.list.back()
+    fn victim(&mut self, newcomer: Option<u32>, facts: &impl Facts) -> Option<u32> {
+        for _ in 0..SCAN_MAX {
+            let oldest = self.0.queue(0).oldest()?;
+            if facts.uses(oldest) == 0 && (Some(oldest) != newcomer || self.0.len() == 1) {
+                break;
+            }
+            facts.set_uses(oldest, 0);
+            self.0.shift(oldest, 0, facts);
+        }
+        let victim = self.0.queue(0).oldest()?;
+        self.0.unlink(victim, facts);
+        Some(victim)
     }
 
-    fn order(&self) -> Vec<u32> {
-        self.list.iter(&self.nodes).collect()
+    fn order(&self, facts: &impl Facts) -> Vec<u32> {
+        let mut order: Vec<_> = self.0.members(0, facts).collect();
+        // A marked entry is taken for just used as soon as it is the oldest, so it outlives all that have no mark.
+        order.sort_by_key(|token| facts.uses(*token) == 0);
+        order
     }
 
-    fn standing(&self, _: u32) -> Standing {
+    fn standing(&self, _: u32, _: &impl Facts) -> Standing {
         Standing { segment: "recency", frequency: None }
     }
 }
@@ -56,55 +72,58 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::model::{Step, Table, steps};
     use super::*;
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Use(u32),
-        Remove(u32),
-        Evict,
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![
-            6 => (0..24_u32).prop_map(Step::Use),
-            1 => (0..24_u32).prop_map(Step::Remove),
-            2 => Just(Step::Evict),
-        ];
-        proptest::collection::vec(step, 0..300)
-    }
 
     proptest! {
         #[test]
         fn order_is_that_of_a_naive_queue(steps in steps()) {
-            let (mut lru, mut model) = (Lru::default(), VecDeque::new());
+            let (mut lru, mut model, facts) = (Lru::default(), VecDeque::new(), Table::new(64));
             for step in steps {
                 match step {
                     Step::Use(token) => {
                         if let Some(at) = model.iter().position(|t| *t == token) {
                             model.remove(at);
-                            lru.touch(token);
+                            lru.touch(token, &facts);
                         } else {
-                            lru.insert(token, u64::from(token), token + 1);
+                            lru.insert(token, &facts);
                         }
                         model.push_front(token);
+                    }
+                    Step::Renew(old, new) => {
+                        if let Some(at) = model.iter().position(|t| *t == old) && !model.contains(&new) {
+                            model.remove(at);
+                            lru.renew(old, new, &facts);
+                            model.push_front(new);
+                        }
                     }
                     Step::Remove(token) => {
                         if let Some(at) = model.iter().position(|t| *t == token) {
                             model.remove(at);
-                            lru.remove(token);
+                            lru.remove(token, &facts);
                         }
                     }
-                    Step::Evict => {
-                        prop_assert_eq!(lru.victim(), model.back().copied());
-                        if let Some(token) = model.pop_back() {
-                            lru.remove(token);
-                        }
-                    }
+                    Step::Evict => prop_assert_eq!(lru.victim(None, &facts), model.pop_back()),
                 }
-                prop_assert_eq!(lru.validate(), model.len());
-                prop_assert_eq!(lru.list.cost(), model.iter().map(|t| u64::from(t + 1)).sum::<u64>());
+                prop_assert_eq!(lru.validate(&facts), model.len());
             }
         }
+    }
+
+    #[test]
+    fn a_mark_saves_an_entry_once() {
+        let (mut lru, facts) = (Lru::default(), Table::new(4));
+        (0..3).for_each(|token| lru.insert(token, &facts));
+        facts.set_uses(0, 1);
+        let victims: Vec<_> = std::iter::from_fn(|| lru.victim(None, &facts)).collect();
+        assert_eq!(victims, [1, 2, 0]);
+    }
+
+    #[test]
+    fn a_newcomer_stays_as_long_as_others_can_leave() {
+        let (mut lru, facts) = (Lru::default(), Table::new(4));
+        (0..2).for_each(|token| lru.insert(token, &facts));
+        assert_eq!(lru.victim(Some(0), &facts), Some(1));
+        assert_eq!(lru.victim(Some(0), &facts), Some(0));
     }
 }

@@ -1,156 +1,166 @@
-//! How often a key was asked for lately, in eight bytes per entry of the cache.
+//! How often a key was asked for lately, in eight bytes for each entry of the cache.
 //!
-//! A count-min sketch with 4-bit counters: a key owns one counter in each of four rows, a use raises the lowest of
-//! them, the estimate is the lowest. After ten uses per entry of the cache all counters are halved, so that the past fades.
-//! The four counters of a key lie in one 64-byte block, which is one cache line.
+//! A count-min sketch with 4-bit counters: a key owns one counter in each of four rows, a use raises all of them, the
+//! estimate is the lowest. The four counters of a key lie in one 64-byte block, which is one cache line.
+//!
+//! Counters are halved after so many uses, all at the same moment, or a tie between residents and candidates of a loop would
+//! break now here, now there, and the loop would flush the cache. The moment is only noted: a block catches up
+//! when it is next touched, so there is no pause.
 //!
 //! Source: G. Cormode and S. Muthukrishnan, "An Improved Data Stream Summary: The Count-Min Sketch", J. Algorithms 2005;
 //! G. Einziger, R. Friedman and B. Manes, "TinyLFU: A Highly Efficient Cache Admission Policy", ACM Transactions on Storage, 2017 (ageing,
 //! small counters); the blocked layout follows F. Putze et al., "Cache-, Hash- and Space-Efficient Bloom Filters", 2007.
-//! Departure: the table doubles as the cache fills. Both halves then inherit the old counters, so no count is lost and
-//! estimates are only ever too high.
+//! Departures: ageing by stamps; no conservative update, which separates the keys of a loop and so churns it.
 
 /// Counters of one block: eight words of sixteen 4-bit counters.
 type Block = [u64; 8];
 
-/// Ageing happens after this many recorded uses per entry.
-const SAMPLE_PER_ENTRY: u64 = 10;
+/// Entries of the cache for one block.
+const ENTRIES_PER_BLOCK: usize = 8;
 
 /// The highest count.
-pub(crate) const COUNT_MAX: u32 = 15;
+pub(crate) const COUNT_MAX: u8 = 15;
 
 const LOW_BITS: u64 = 0x7777_7777_7777_7777;
-const ONES: u64 = 0x1111_1111_1111_1111;
 
 /// Frequencies of the keys of one shard.
 #[derive(Debug)]
 pub(crate) struct Sketch {
-    /// A power of two of blocks.
     blocks: Vec<Block>,
+    /// The age up to which each block has been halved.
+    stamps: Vec<u8>,
+    age: u8,
+    added: u64,
     entries: u64,
-    recorded: u64,
 }
 
 impl Default for Sketch {
     fn default() -> Self {
-        Self { blocks: vec![[0; 8]], entries: 8, recorded: 0 }
+        Self { blocks: vec![[0; 8]], stamps: vec![0], age: 0, added: 0, entries: 16 }
     }
 }
 
 impl Sketch {
-    /// Grows the table until it suits a cache of so many entries. It never shrinks.
-    pub(crate) fn ensure(&mut self, entries: usize) {
+    /// Grows until it suits a cache of `entries`, though not beyond what `expected` need. It never shrinks.
+    pub(crate) fn ensure(&mut self, entries: usize, expected: usize) {
         self.entries = self.entries.max(entries as u64);
-        while (self.blocks.len() as u64) * 8 < entries as u64 {
-            self.blocks.extend_from_within(..);
+        if let Some(blocks) = grown(&self.blocks, ENTRIES_PER_BLOCK, entries, expected) {
+            self.stamps = grown(&self.stamps, ENTRIES_PER_BLOCK, entries, expected).unwrap_or_default();
+            self.blocks = blocks;
         }
     }
 
-    /// Raises the estimate of a key by one, up to [`COUNT_MAX`].
-    pub(crate) fn record(&mut self, hash: u32) {
-        let (index, mut choice) = self.place(hash);
-        let lowest = self.lowest(index, choice);
-        if lowest < COUNT_MAX {
-            // Conservative update: only counters at the minimum rise, which halves the error of collisions.
-            let block = &mut self.blocks[index];
-            for row in 0..4 {
-                let (word, shift) = counter(row, choice);
-                if (block[word] >> shift) & 0xF == u64::from(lowest) {
-                    block[word] += 1 << shift;
-                }
-                choice >>= 8;
+    /// Counts a use. All counts are halved once every `history` uses per entry of the cache.
+    pub(crate) fn add(&mut self, hash: u32, history: u8) {
+        let index = reduce(hash, self.blocks.len());
+        let block = &mut self.blocks[index];
+        let late = self.age.wrapping_sub(self.stamps[index]).min(4);
+        if late > 0 {
+            for word in block.iter_mut() {
+                (0..late).for_each(|_| *word = (*word >> 1) & LOW_BITS);
+            }
+            self.stamps[index] = self.age;
+        }
+        for row in 0..4 {
+            let (word, shift) = counter(hash, row);
+            if (block[word] >> shift) & 0xF < u64::from(COUNT_MAX) {
+                block[word] += 1 << shift;
             }
         }
-        self.recorded += 1;
-        if self.recorded >= self.entries * SAMPLE_PER_ENTRY {
-            self.age();
+        self.added += 1;
+        if self.added >= u64::from(history) * self.entries {
+            self.added = 0;
+            self.age = self.age.wrapping_add(1);
         }
     }
 
-    /// How often the key was recorded lately, at most [`COUNT_MAX`]; may be too high, never too low.
-    pub(crate) fn estimate(&self, hash: u32) -> u32 {
-        let (index, choice) = self.place(hash);
-        self.lowest(index, choice)
-    }
-
-    fn lowest(&self, index: usize, mut choice: u32) -> u32 {
+    /// How often the key was counted lately, at most [`COUNT_MAX`]; may be too high.
+    pub(crate) fn estimate(&self, hash: u32) -> u8 {
+        let index = reduce(hash, self.blocks.len());
         let block = &self.blocks[index];
-        let mut lowest = COUNT_MAX;
-        for row in 0..4 {
-            let (word, shift) = counter(row, choice);
-            lowest = lowest.min(((block[word] >> shift) & 0xF) as u32);
-            choice >>= 8;
-        }
-        lowest
-    }
-
-    /// The block of a key, and 32 bits that choose its counters. Bits of the block do not depend on the table's size
-    /// other than by the mask, or doubling would move keys away from their counts.
-    fn place(&self, hash: u32) -> (usize, u32) {
-        let mixed = u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        (mixed as usize & (self.blocks.len() - 1), (mixed >> 32) as u32)
-    }
-
-    fn age(&mut self) {
-        let mut odd = 0;
-        for word in self.blocks.iter_mut().flatten() {
-            odd += u64::from((*word & ONES).count_ones());
-            *word = (*word >> 1) & LOW_BITS;
-        }
-        // Halving rounds down; four counters belong to one recorded use.
-        self.recorded = (self.recorded - (odd / 4).min(self.recorded)) / 2;
+        let late = self.age.wrapping_sub(self.stamps[index]).min(7);
+        let counts = (0..4).map(|row| {
+            let (word, shift) = counter(hash, row);
+            ((block[word] >> shift) & 0xF) as u8
+        });
+        counts.min().unwrap_or(0) >> late
     }
 }
 
-/// Word and shift of the counter that the low eight bits of `choice` select in a row. A row is two words wide.
-fn counter(row: usize, choice: u32) -> (usize, u32) {
-    (row * 2 + (choice & 1) as usize, ((choice >> 1) & 0xF) * 4)
+/// Spreads a hash evenly over `len` places, neighbours staying neighbours whatever `len` is.
+#[inline]
+pub(crate) fn reduce(hash: u32, len: usize) -> usize {
+    ((u64::from(hash) * len as u64) >> 32) as usize
+}
+
+/// A larger copy of a table that has one item for `each` entries, if it is too small for `entries`: doubled, but not
+/// beyond what `expected` entries need. The new items begin as copies of those that had their hashes before.
+pub(crate) fn grown<T: Clone>(items: &[T], each: usize, entries: usize, expected: usize) -> Option<Vec<T>> {
+    if items.len() * each >= entries {
+        return None;
+    }
+    let wanted = expected.max(entries).div_ceil(each);
+    let len = entries.div_ceil(each).max(items.len() * 2).min(wanted);
+    Some((0..len).map(|index| items[index * items.len() / len].clone()).collect())
+}
+
+/// Word and shift of a key's counter in a row. A row is two words wide.
+#[inline]
+fn counter(hash: u32, row: usize) -> (usize, u32) {
+    const ROWS: [u32; 4] = [0x85EB_CA6B, 0xC2B2_AE35, 0x27D4_EB2F, 0x1656_67B1];
+    let choice = hash.wrapping_mul(ROWS[row]) >> 27;
+    (row * 2 + (choice >> 4) as usize, (choice & 15) * 4)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn hash(key: u32) -> u32 {
+        key.wrapping_mul(0x9E37_79B1).rotate_left(15).wrapping_mul(0x85EB_CA6B)
+    }
+
     #[test]
-    fn estimates_are_never_too_low_before_ageing() {
+    fn estimates_are_never_too_low_before_ageing_and_mostly_exact() {
         let mut sketch = Sketch::default();
-        sketch.ensure(1000);
-        for key in 0..900_u32 {
-            for _ in 0..=key % 8 {
-                sketch.record(key);
-            }
+        sketch.ensure(1000, usize::MAX);
+        for key in 0..500_u32 {
+            (0..=key % 8).for_each(|_| sketch.add(hash(key), 15));
         }
-        let exact = (0..900).filter(|key| {
-            let estimate = sketch.estimate(*key);
+        let exact = (0..500_u32).filter(|key| {
+            let estimate = u32::from(sketch.estimate(hash(*key)));
             assert!(estimate > key % 8, "key {key}: {estimate}");
             estimate == key % 8 + 1
         });
-        assert!(exact.count() > 800);
+        assert!(exact.count() > 400);
     }
 
     #[test]
     fn counts_stop_at_the_maximum() {
         let mut sketch = Sketch::default();
-        (0..40).for_each(|_| sketch.record(5));
+        (0..40).for_each(|_| sketch.add(5, 15));
         assert_eq!(sketch.estimate(5), COUNT_MAX);
     }
 
     #[test]
-    fn old_counts_fade() {
+    fn old_counts_fade_whether_touched_or_not() {
         let mut sketch = Sketch::default();
-        sketch.ensure(64);
-        (0..12).for_each(|_| sketch.record(1));
-        let before = sketch.estimate(1);
-        (0..64 * SAMPLE_PER_ENTRY as u32).for_each(|key| sketch.record(1000 + key % 50));
-        assert!(sketch.estimate(1) <= before / 2 + 1, "{}", sketch.estimate(1));
+        sketch.ensure(64, 64);
+        (0..12).for_each(|_| sketch.add(hash(1), 5));
+        let before = sketch.estimate(hash(1));
+        (0..64 * 5).for_each(|_| sketch.add(hash(2), 5));
+        assert!(sketch.estimate(hash(1)) <= before / 2 + 1, "{}", sketch.estimate(hash(1)));
+        (0..64 * 5 * 10).for_each(|_| sketch.add(hash(2), 5));
+        assert_eq!(sketch.estimate(hash(1)), 0);
     }
 
     #[test]
-    fn growth_keeps_what_was_counted() {
+    fn growth_keeps_what_was_counted_and_stops_at_what_is_expected() {
         let mut sketch = Sketch::default();
-        (0..7).for_each(|_| sketch.record(42));
-        sketch.ensure(100_000);
-        assert!(sketch.estimate(42) >= 7);
+        (0..7).for_each(|_| sketch.add(hash(42), 15));
+        (1..100).for_each(|entries| sketch.ensure(entries * 1_000, 90_000));
+        assert!(sketch.estimate(hash(42)) >= 7);
+        assert_eq!(sketch.blocks.len(), 99_000 / ENTRIES_PER_BLOCK);
+        assert_eq!(sketch.blocks.len(), sketch.stamps.len());
     }
 }

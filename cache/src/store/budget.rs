@@ -60,11 +60,24 @@ impl Budget {
         self.max_bytes.store(max, Ordering::SeqCst);
     }
 
-    pub(crate) fn add(&self, weight: u64) {
-        self.entries.fetch_add(1, Ordering::SeqCst);
-        if self.uniform.is_none() {
-            self.weight.fetch_add(weight, Ordering::SeqCst);
+    /// Adds an entry and takes `left` others off, of the weight `freed`. Writes nothing that does not change: a full cache
+    /// whose writers evict one for one has no shared counter.
+    pub(crate) fn exchange(&self, weight: u64, left: u64, freed: u64) {
+        match left {
+            0 => drop(self.entries.fetch_add(1, Ordering::SeqCst)),
+            1 => {}
+            more => drop(self.entries.fetch_sub(more - 1, Ordering::SeqCst)),
         }
+        self.reweigh(freed, weight);
+    }
+
+    /// Which limit an entry of this weight would exceed if `left` others, of the weight `freed`, were gone.
+    pub(crate) fn over_with(&self, weight: u64, left: u64, freed: u64) -> Option<Cause> {
+        if self.entries() + 1 > self.max_entries().saturating_add(left) {
+            return Some(Cause::Capacity);
+        }
+        let max_bytes = self.max_bytes();
+        (max_bytes != UNLIMITED && self.weight() + weight > max_bytes.saturating_add(freed)).then_some(Cause::Size)
     }
 
     pub(crate) fn sub(&self, weight: u64) {
@@ -74,11 +87,11 @@ impl Budget {
         }
     }
 
-    /// Exchanges the weight of one entry. No sum can overflow: each weight is at most `max_bytes` as it was, and
+    /// Exchanges weights. No sum can overflow: each weight is at most `max_bytes` as it was, and
     /// weights of caches without a byte limit are cut to 2^40 bytes an entry.
     pub(crate) fn reweigh(&self, old: u64, new: u64) {
-        if self.uniform.is_none() {
-            if new >= old {
+        if self.uniform.is_none() && new != old {
+            if new > old {
                 self.weight.fetch_add(new - old, Ordering::SeqCst);
             } else {
                 self.weight.fetch_sub(old - new, Ordering::SeqCst);

@@ -1,10 +1,13 @@
 //! Looking at single entries without a trace: their order of worth, and all that is known about them.
 
 use std::borrow::Borrow;
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hash};
 
-use super::Store;
+use super::shard::Held;
+use super::{Store, threads};
 use crate::expiry::NEVER;
+use crate::expiry::rule::Span;
 use crate::policy::{Policy, Standing};
 use crate::tags::Tags;
 
@@ -24,34 +27,38 @@ pub(crate) struct Portrait<V> {
 
 impl<K, V, S> Store<K, V, S> {
     /// Keys from all shards with their places in the order of their shard, 0 for the most and 1 for the least worth keeping;
-    /// sorted by place, and at most `most` from each end that `pick` chooses. Locks one shard at a time.
+    /// sorted by place, and at most `most` from the end asked for. Locks one shard at a time, though not while keys are cloned.
     pub(crate) fn ranked(&self, most: usize, hottest: bool) -> Vec<(f64, K)>
     where
         K: Clone,
     {
         let mut ranked = Vec::new();
         for shard in self.shards() {
-            let state = shard.state.lock();
-            let now = self.clock.now();
-            let order = state.policy.order();
-            let length = order.len() as f64;
-            let live = order.into_iter().enumerate().filter_map(|(place, token)| {
-                let entry = state.slab.get(token);
-                (entry.deadline > now).then_some(((place as f64 + 0.5) / length, &entry.key))
+            let length = Cell::new(0);
+            let choose = |held: &Held<'_, K, V>| {
+                let mut order = held.policy.order(held.facts());
+                if !hottest {
+                    order.reverse();
+                }
+                length.set(order.len());
+                order
+            };
+            let (mut index, mut taken) = (0, 0);
+            shard.visit_chosen(choose, |entry| {
+                let place = (f64::from(index) + 0.5) / length.get() as f64;
+                index += 1;
+                if taken < most && self.is_live(&entry) {
+                    ranked.push((if hottest { place } else { 1.0 - place }, entry.key().clone()));
+                    taken += 1;
+                }
             });
-            if hottest {
-                ranked.extend(live.take(most).map(|(place, key)| (place, key.clone())));
-            } else {
-                let live: Vec<_> = live.collect();
-                ranked.extend(live.into_iter().rev().take(most).map(|(place, key)| (place, key.clone())));
-            }
         }
         ranked.sort_by(|(a, _), (b, _)| if hottest { a.total_cmp(b) } else { b.total_cmp(a) });
         ranked.truncate(most);
         ranked
     }
 
-    /// All about one live entry; `read` runs under the shard's lock.
+    /// All about one live entry; `read` runs without a lock.
     pub(crate) fn portrait<Q, T>(&self, key: &Q, read: impl FnOnce(&V) -> T) -> Option<Portrait<T>>
     where
         K: Hash + Eq + Borrow<Q>,
@@ -59,18 +66,28 @@ impl<K, V, S> Store<K, V, S> {
         S: BuildHasher,
     {
         let hash = self.hash(key);
-        let state = self.lock(hash);
-        let token = state.find_live(hash, key, &self.clock)?;
-        let entry = state.slab.get(token);
+        let pin = threads::pin();
+        let held = self.lock(hash);
+        let entry = self.shard(hash).find(&pin, hash as u32, |other| other.borrow() == key)?;
         let now = if entry.may_expire() { self.clock.now() } else { 0 };
+        if entry.deadline() <= now {
+            return None;
+        }
+        let standing = held.policy.standing(entry.token, held.facts());
+        let tags = held.tags.of(entry.token);
+        drop(held);
+        let limit = match entry.span() {
+            Some(span) if entry.may_expire() => Span::from_numbers(span).limit(),
+            _ => entry.deadline(),
+        };
         let from_now = |end: u64| if end == NEVER { NEVER } else { end.saturating_sub(now) };
         Some(Portrait {
-            value: read(&entry.value),
-            weight: entry.weight,
-            left: from_now(entry.deadline),
-            limit: from_now(state.limit(token, entry.deadline)),
-            standing: state.policy.standing(token),
-            tags: state.tags.of(token),
+            value: read(entry.value()),
+            weight: entry.weight(),
+            left: from_now(entry.deadline()),
+            limit: from_now(limit),
+            standing,
+            tags,
         })
     }
 
@@ -82,9 +99,9 @@ impl<K, V, S> Store<K, V, S> {
         S: BuildHasher,
     {
         let hash = self.hash(key);
-        let state = self.lock(hash);
-        let token = state.find_live(hash, key, &self.clock)?;
-        let order = state.policy.order();
+        let held = self.lock(hash);
+        let token = self.find_live(&held, hash, key)?;
+        let order = held.policy.order(held.facts());
         let place = order.iter().position(|other| *other == token)?;
         Some((place as f64 + 0.5) / order.len() as f64)
     }
@@ -97,9 +114,10 @@ impl<K, V, S> Store<K, V, S> {
         S: BuildHasher,
     {
         let hash = self.hash(key);
-        let mut state = self.lock(hash);
-        if let Some(token) = state.find(hash, key) {
-            state.policy.recall(token, frequency);
+        let mut held = self.lock(hash);
+        if let Some(token) = held.find(hash as u32, |other| other == key) {
+            let (state, facts) = held.parts();
+            state.policy.recall(token, frequency, facts);
         }
     }
 }

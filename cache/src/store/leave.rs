@@ -12,16 +12,17 @@ impl<K, V, S> Store<K, V, S> {
     pub(crate) fn invalidate_tag(&self, tag: &str) -> usize {
         let mut removed = 0;
         for shard in self.shards() {
-            let mut garbage = self.garbage();
-            let mut state = shard.state.lock();
-            let flights = state.flights.detach_tagged(tag);
-            for token in state.tags.tokens(tag) {
-                let expired = state.slab.get(token).may_expire() && state.slab.get(token).deadline <= self.clock.now();
+            let mut departed = self.departed();
+            let mut held = shard.lock();
+            let flights = held.flights.detach_tagged(tag);
+            for token in held.tags.tokens(tag) {
+                let expired = held.is_over(token, &self.clock);
                 let cause = if expired { Cause::Expired } else { Cause::Explicit };
-                garbage.push(state.take(token, cause, &self.budget), cause);
+                held.discard(token, cause, &self.budget, &mut departed);
                 removed += usize::from(!expired);
             }
-            drop(state);
+            held.collect(true, departed.garbage());
+            drop(held);
             drop(flights);
         }
         removed
@@ -31,21 +32,23 @@ impl<K, V, S> Store<K, V, S> {
     pub(crate) fn invalidate_if(&self, mut leaves: impl FnMut(&K, &V) -> bool) -> usize {
         let (mut removed, mut now) = (0, None);
         for shard in self.shards() {
-            let mut garbage = self.garbage();
-            let mut state = shard.state.lock();
+            let mut departed = self.departed();
+            let mut held = shard.lock();
             let mut tokens = Vec::new();
-            for (token, entry) in state.slab.iter_from(0) {
-                let live = !entry.may_expire() || entry.deadline > *now.get_or_insert_with(|| self.clock.now());
-                if live && leaves(&entry.key, &entry.value) {
+            for token in held.tokens_from(0) {
+                let entry = held.entry(token);
+                let live = !entry.may_expire() || entry.deadline() > *now.get_or_insert_with(|| self.clock.now());
+                if live && leaves(entry.key(), entry.value()) {
                     tokens.push(token);
                 }
             }
-            let flights = state.flights.detach_all();
+            let flights = held.flights.detach_all();
             removed += tokens.len();
             for token in tokens {
-                garbage.push(state.take(token, Cause::Explicit, &self.budget), Cause::Explicit);
+                held.discard(token, Cause::Explicit, &self.budget, &mut departed);
             }
-            drop(state);
+            held.collect(true, departed.garbage());
+            drop(held);
             drop(flights);
         }
         removed
@@ -59,8 +62,8 @@ impl<K, V, S> Store<K, V, S> {
         S: BuildHasher,
     {
         let hash = self.hash(key);
-        let state = self.lock(hash);
-        let token = state.find_live(hash, key, &self.clock)?;
-        state.tags.of(token)
+        let held = self.lock(hash);
+        let token = self.find_live(&held, hash, key)?;
+        held.tags.of(token)
     }
 }

@@ -1,0 +1,74 @@
+//! Who was evicted lately: fingerprints, 2.3 bytes for each entry of the cache.
+//!
+//! Buckets of seven 16-bit fingerprints, each bucket a ring: a new one takes the place of the oldest. One in some ten thousand
+//! strangers is taken for somebody known, which only lets it skip the queue.
+//!
+//! Source: ghost lists as in T. Johnson and D. Shasha, "2Q", VLDB 1994; fingerprints in small rings instead of lists as in
+//! J. Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023.
+
+use super::sketch::{grown, reduce};
+
+/// Fingerprints of one bucket; the eighth number says where the next goes.
+const RING: usize = 7;
+
+/// The evicted of one shard.
+#[derive(Debug)]
+pub(crate) struct Ghost {
+    buckets: Vec<[u16; RING + 1]>,
+}
+
+impl Default for Ghost {
+    fn default() -> Self {
+        Self { buckets: vec![[0; RING + 1]] }
+    }
+}
+
+impl Ghost {
+    /// Grows until it suits a cache of `entries`, though not beyond what `expected` need. It never shrinks.
+    pub(crate) fn ensure(&mut self, entries: usize, expected: usize) {
+        if let Some(buckets) = grown(&self.buckets, RING, entries, expected) {
+            self.buckets = buckets;
+        }
+    }
+
+    /// Remembers a key.
+    pub(crate) fn put(&mut self, hash: u32) {
+        let (bucket, print) = self.place(hash);
+        let ring = &mut self.buckets[bucket];
+        let at = usize::from(ring[RING]) % RING;
+        ring[at] = print;
+        ring[RING] = ((at + 1) % RING) as u16;
+    }
+
+    /// Whether a key is remembered; it is forgotten with that.
+    pub(crate) fn take(&mut self, hash: u32) -> bool {
+        let (bucket, print) = self.place(hash);
+        let at = self.buckets[bucket][..RING].iter().position(|other| *other == print);
+        if let Some(at) = at {
+            self.buckets[bucket][at] = 0;
+        }
+        at.is_some()
+    }
+
+    /// Bucket and fingerprint, which is never zero.
+    fn place(&self, hash: u32) -> (usize, u16) {
+        (reduce(hash, self.buckets.len()), ((hash.wrapping_mul(0x9E37_79B1) >> 16) as u16).max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remembers_about_as_many_as_the_cache_holds() {
+        let mut ghost = Ghost::default();
+        ghost.ensure(1_000, 1_000);
+        let hash = |key: u32| key.wrapping_mul(0x9E37_79B1).rotate_left(11).wrapping_mul(0x85EB_CA6B);
+        (0..10_000).for_each(|key| ghost.put(hash(key)));
+        let late = (9_500..10_000).filter(|key| ghost.take(hash(*key))).count();
+        let early = (0..8_000).filter(|key| ghost.take(hash(*key))).count();
+        assert!(late > 480 && early < 100, "{late} late, {early} early");
+        assert!(!ghost.take(hash(9_999)), "it was taken already");
+    }
+}

@@ -1,0 +1,846 @@
+//! Entries and their index: readers go without a lock, writers one at a time.
+//!
+//! ```text
+//! reader:  pin -> index -> bucket -> token -> slot -> key, value
+//! writer:  lock -> write a free slot -> put its token into the index
+//!                  take a token out of the index -> limbo -> (no reader left) -> values dropped, slot free
+//! ```
+//!
+//! A slot is written only while its token is out of reach, and never changed while a reader may see it: a new value
+//! goes to a new slot. Limbo holds the tokens whose slots may still be read. It is looked at after every write, so that
+//! values are dropped at once when nobody reads; types that need no dropping wait for a batch instead.
+//!
+//! # Invariants
+//!
+//! 1. What a search meets in the index are tokens of filled slots, filled before they got there (release, then acquire),
+//!    and numbers that have no slot.
+//! 2. A slot's pair is written, moved out or dropped only by who holds the lock, and only while the token is neither in
+//!    the index nor in limbo, or after the horizon of [`epoch`](super::epoch) has passed its stamp. Exclusive access to
+//!    the arena counts as such, since every reader borrows it.
+//! 3. `index` is null or came from a box, and is freed only after it was replaced and the horizon has passed its stamp.
+//! 4. The flag [`HELD`] says whether the pair is filled; [`LIVE`] says whether its token is in the index. Both change under
+//!    the lock only.
+
+#![allow(unsafe_code, reason = "hands out references into slots that other threads reuse")]
+
+use std::collections::VecDeque;
+use std::mem::{MaybeUninit, needs_drop};
+use std::ops::{Deref, DerefMut};
+use std::ptr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+
+use super::chunked::Chunked;
+use super::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Mutex, MutexGuard, PATIENCE, UnsafeCell};
+use super::table::{Ahead, Table};
+use super::threads::{Pin, pin, registry};
+use crate::expiry::NEVER;
+use crate::policy::USES_MAX;
+use crate::policy::queues::Link;
+
+/// The most entries of one arena; the tokens above mean "none" in the policies' lists.
+pub(crate) const TOKENS_MAX: usize = (1 << 30) - 2 - LIMBO_MAX;
+/// How many tokens are left for limbo when there are that many entries.
+const LIMBO_MAX: usize = 1 << 24;
+
+const LIVE: u8 = 1;
+const HELD: u8 = 2;
+const EXPIRES: u8 = 4;
+
+/// The first index has room for so many.
+const FIRST_ROOM: usize = 9;
+
+/// Slots without destructors wait in limbo for so many others, or for so many bytes.
+const BATCH: usize = 64;
+const BATCH_BYTES: usize = 32 << 10;
+/// With destructors, the epoch is moved on for so many slots when there is a reader; without one they are freed at once.
+const BATCH_DROP: usize = 16;
+/// From so many seats on, looking at all of them after every write costs too much.
+const SEATS_FEW: usize = 32;
+
+#[repr(C)]
+struct Slot<K, V> {
+    pair: UnsafeCell<MaybeUninit<(K, V)>>,
+    hash: AtomicU32,
+    uses: AtomicU8,
+    flags: AtomicU8,
+    /// Where the entry stands in the policy's queues.
+    prev: AtomicU32,
+    next: AtomicU32,
+}
+
+// SAFETY: readers share the pair (hence `Sync`), and whichever thread reclaims it moves or drops it (hence `Send`); the
+// invariants of this file keep the two apart.
+unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Slot<K, V> {}
+
+impl<K, V> Slot<K, V> {
+    fn new() -> Self {
+        Self {
+            pair: UnsafeCell::new(MaybeUninit::uninit()),
+            hash: AtomicU32::new(0),
+            uses: AtomicU8::new(0),
+            flags: AtomicU8::new(0),
+            prev: AtomicU32::new(Link::NONE.prev),
+            next: AtomicU32::new(Link::NONE.next),
+        }
+    }
+
+    fn flag(&self, flag: u8) -> bool {
+        self.flags.load(Ordering::Relaxed) & flag != 0
+    }
+
+    /// # Safety
+    ///
+    /// The pair is filled, and stays so for as long as the reference is used.
+    #[inline]
+    unsafe fn pair(&self) -> &(K, V) {
+        // SAFETY: promised by the caller.
+        self.pair.with(|pair| unsafe { (*pair).assume_init_ref() })
+    }
+}
+
+/// What the policies may see and change of the entries: never keys or values.
+pub(crate) struct Slab<K, V> {
+    slots: Chunked<Slot<K, V>>,
+    /// Deadlines by token; made when the first entry that can expire comes.
+    deadlines: OnceLock<Box<Chunked<AtomicU64>>>,
+    /// Weights by token; made when the first entry comes, unless all weigh the same.
+    weights: OnceLock<Box<Chunked<AtomicU64>>>,
+    /// What moves the deadlines, by token; made when the first entry comes whose deadline can move.
+    spans: OnceLock<Box<Chunked<[AtomicU64; 2]>>>,
+    scales: Scales,
+}
+
+/// How the entries of an arena are weighed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scales {
+    /// Weight of every entry, if nothing is weighed.
+    pub(crate) uniform: Option<u64>,
+    /// Whether policies count bytes; otherwise each entry costs them 1.
+    pub(crate) by_weight: bool,
+}
+
+impl<K, V> Slab<K, V> {
+    fn new(scales: Scales) -> Arc<Self> {
+        Arc::new(Self {
+            slots: Chunked::new(),
+            deadlines: OnceLock::new(),
+            weights: OnceLock::new(),
+            spans: OnceLock::new(),
+            scales,
+        })
+    }
+
+    fn slot(&self, token: u32) -> &Slot<K, V> {
+        self.slots.get(token).expect("a token that was given out has a slot")
+    }
+
+    fn deadline(&self, token: u32) -> u64 {
+        let deadlines = self.deadlines.get().and_then(|deadlines| deadlines.get(token));
+        deadlines.map_or(NEVER, |deadline| deadline.load(Ordering::Relaxed))
+    }
+
+    fn weight(&self, token: u32) -> u64 {
+        if let Some(uniform) = self.scales.uniform {
+            return uniform;
+        }
+        let weights = self.weights.get().and_then(|weights| weights.get(token));
+        weights.map_or(0, |weight| weight.load(Ordering::Relaxed))
+    }
+
+    /// Writes what moves the deadline of an entry to be.
+    fn note_span(&self, token: u32, span: [u64; 2]) {
+        let spans = self.spans.get_or_init(|| Box::new(Chunked::new()));
+        spans.ensure(token, || [AtomicU64::new(0), AtomicU64::new(0)]);
+        if let Some(cells) = spans.get(token) {
+            cells.iter().zip(span).for_each(|(cell, number)| cell.store(number, Ordering::Relaxed));
+        }
+    }
+}
+
+/// Writes a number under a token of an array that may not exist yet.
+fn note(numbers: &OnceLock<Box<Chunked<AtomicU64>>>, token: u32, number: u64) {
+    let numbers = numbers.get_or_init(|| Box::new(Chunked::new()));
+    numbers.ensure(token, || AtomicU64::new(0));
+    if let Some(cell) = numbers.get(token) {
+        cell.store(number, Ordering::Relaxed);
+    }
+}
+
+impl<K, V> crate::policy::Facts for Slab<K, V> {
+    #[inline]
+    fn uses(&self, token: u32) -> u8 {
+        self.slots.get(token).map_or(0, |slot| slot.uses.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn set_uses(&self, token: u32, uses: u8) {
+        if let Some(slot) = self.slots.get(token) {
+            slot.uses.store(uses, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn hash(&self, token: u32) -> u32 {
+        self.slots.get(token).map_or(0, |slot| slot.hash.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn cost(&self, token: u32) -> u32 {
+        if self.scales.by_weight { u32::try_from(self.weight(token)).unwrap_or(u32::MAX) } else { 1 }
+    }
+
+    #[inline]
+    fn link(&self, token: u32) -> Link {
+        self.slots.get(token).map_or(Link::NONE, |slot| {
+            let (prev, next) = (slot.prev.load(Ordering::Relaxed), slot.next.load(Ordering::Relaxed));
+            Link { prev, next }
+        })
+    }
+
+    #[inline]
+    fn set_link(&self, token: u32, link: Link) {
+        if let Some(slot) = self.slots.get(token) {
+            slot.prev.store(link.prev, Ordering::Relaxed);
+            slot.next.store(link.next, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn alike(&self) -> bool {
+        !self.scales.by_weight
+    }
+}
+
+/// What readers start from.
+struct Index<K, V> {
+    table: Table,
+    slab: Arc<Slab<K, V>>,
+}
+
+/// Entries, their index, and whatever else `X` belongs under the same lock.
+pub(crate) struct Arena<K, V, X> {
+    index: AtomicPtr<Index<K, V>>,
+    /// Where the buckets of the index are, for a look ahead only.
+    ahead: Ahead,
+    writer: Apart<Mutex<Writer<K, V, X>>>,
+    /// Whether values wait in limbo for their destructors.
+    waiting: AtomicU8,
+}
+
+/// In other cache lines than what readers look at.
+#[repr(align(128))]
+struct Apart<T>(T);
+
+struct Writer<K, V, X> {
+    slab: Arc<Slab<K, V>>,
+    len: usize,
+    /// How many entries are expected in the end; growth does not go beyond without need.
+    expected: usize,
+    /// Tokens from here on were never given out.
+    next: u32,
+    free: Vec<u32>,
+    /// Limbo, not stamped yet.
+    fresh: Vec<u32>,
+    /// Limbo, with stamps, oldest first.
+    aging: VecDeque<(u64, u32)>,
+    /// Indexes that were replaced.
+    old: Vec<(u64, Box<Index<K, V>>)>,
+    state: X,
+}
+
+/// What is stored for a key.
+pub(crate) struct Pair<K, V> {
+    pub(crate) key: K,
+    pub(crate) value: V,
+    pub(crate) hash: u32,
+    /// Bytes, overhead included.
+    pub(crate) weight: u64,
+    /// Nanoseconds on the cache's clock, or [`NEVER`].
+    pub(crate) deadline: u64,
+    /// For the rule that moves the deadline with use, if there is one.
+    pub(crate) span: Option<[u64; 2]>,
+}
+
+/// An entry that a reader has found.
+pub(crate) struct Entry<'p, K, V> {
+    slot: &'p Slot<K, V>,
+    slab: &'p Slab<K, V>,
+    pub(crate) token: u32,
+}
+
+impl<'p, K, V> Entry<'p, K, V> {
+    #[inline]
+    fn pair(&self) -> &'p (K, V) {
+        // SAFETY: an `Entry` is only made where the pair stays filled for 'p: found under a pin that lives for 'p, or under
+        // a lock that is held for 'p.
+        unsafe { self.slot.pair() }
+    }
+
+    #[inline]
+    pub(crate) fn key(&self) -> &'p K {
+        &self.pair().0
+    }
+
+    #[inline]
+    pub(crate) fn value(&self) -> &'p V {
+        &self.pair().1
+    }
+
+    /// Nanoseconds, or [`NEVER`].
+    #[inline]
+    pub(crate) fn deadline(&self) -> u64 {
+        if self.slot.flag(EXPIRES) { self.slab.deadline(self.token) } else { NEVER }
+    }
+
+    /// Whether the entry may expire at all; if not, no clock needs to be read.
+    #[inline]
+    pub(crate) fn may_expire(&self) -> bool {
+        self.slot.flag(EXPIRES)
+    }
+
+    /// What was stored with the entry for the rule that moves its deadline. Only where every entry has that.
+    pub(crate) fn span(&self) -> Option<[u64; 2]> {
+        let cells = self.slab.spans.get()?.get(self.token)?;
+        Some([cells[0].load(Ordering::Relaxed), cells[1].load(Ordering::Relaxed)])
+    }
+
+    /// Moves the deadline of an entry that can expire, never to an earlier time; needs no lock. Whoever found the entry keeps
+    /// its slot from being reused, so this cannot hit another entry.
+    pub(crate) fn postpone(&self, deadline: u64) {
+        if let Some(cell) = self.slab.deadlines.get().and_then(|deadlines| deadlines.get(self.token)) {
+            cell.fetch_max(deadline.min(NEVER - 1), Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes, overhead included; the same number that was added to the budget.
+    pub(crate) fn weight(&self) -> u64 {
+        self.slab.weight(self.token)
+    }
+
+    pub(crate) fn hash(&self) -> u32 {
+        self.slot.hash.load(Ordering::Relaxed)
+    }
+
+    /// Counts a use. Writes nothing once the count is full; races may lose a count, by design.
+    #[inline]
+    pub(crate) fn touch(&self) {
+        let uses = self.slot.uses.load(Ordering::Relaxed);
+        if uses < USES_MAX {
+            self.slot.uses.store(uses + 1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Keys and values on their way out, dropped after the lock: a destructor may take long or use the cache.
+pub(crate) struct Garbage<K, V> {
+    /// Most operations free one entry, which then costs no allocation.
+    first: Option<(K, V)>,
+    rest: Vec<(K, V)>,
+}
+
+impl<K, V> Garbage<K, V> {
+    pub(crate) fn new() -> Self {
+        Self { first: None, rest: Vec::new() }
+    }
+
+    fn push(&mut self, pair: (K, V)) {
+        if self.first.is_none() {
+            self.first = Some(pair);
+        } else {
+            self.rest.push(pair);
+        }
+    }
+}
+
+/// What a removal yields.
+pub(crate) enum Taken<'a, K, V> {
+    /// Nobody was reading.
+    Moved(K, V),
+    /// Somebody may be reading; this borrows what they do.
+    Shared(Shared<'a, K, V>),
+}
+
+impl<K, V> Taken<'_, K, V> {
+    /// What was taken.
+    pub(crate) fn pair(&self) -> (&K, &V) {
+        match self {
+            Self::Moved(key, value) => (key, value),
+            Self::Shared(shared) => shared.pair(),
+        }
+    }
+}
+
+/// A pair in limbo, readable while this lives.
+pub(crate) struct Shared<'a, K, V> {
+    slot: &'a Slot<K, V>,
+    /// Taken before the lock was released, and so before anyone could reclaim the slot.
+    _pin: Pin,
+}
+
+impl<K, V> Shared<'_, K, V> {
+    pub(crate) fn pair(&self) -> (&K, &V) {
+        // SAFETY: the slot went into limbo under the lock that was held when `_pin` was taken; invariant 2.
+        let (key, value) = unsafe { self.slot.pair() };
+        (key, value)
+    }
+}
+
+impl<K, V, X> Arena<K, V, X> {
+    pub(crate) fn new(expected: usize, scales: Scales, state: X) -> Self {
+        let writer = Writer {
+            slab: Slab::new(scales),
+            len: 0,
+            expected,
+            next: 0,
+            free: Vec::new(),
+            fresh: Vec::new(),
+            aging: VecDeque::new(),
+            old: Vec::new(),
+            state,
+        };
+        Self {
+            index: AtomicPtr::new(ptr::null_mut()),
+            ahead: Ahead::new(),
+            writer: Apart(Mutex::new(writer)),
+            waiting: AtomicU8::new(0),
+        }
+    }
+
+    #[inline]
+    fn index<'p>(&'p self, _: &'p Pin) -> Option<&'p Index<K, V>> {
+        // SAFETY: invariant 3; the pin lives for 'p.
+        unsafe { self.index.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Has the memory fetched that a search for a hash will look at first.
+    #[inline]
+    pub(crate) fn look_ahead(&self, hash: u32) {
+        self.ahead.fetch(hash);
+    }
+
+    /// The entry of whose key `is` says yes. Takes no lock.
+    #[inline]
+    pub(crate) fn find<'p>(&'p self, pin: &'p Pin, hash: u32, is: impl Fn(&K) -> bool) -> Option<Entry<'p, K, V>> {
+        let Index { table, slab } = self.index(pin)?;
+        let mut found = None;
+        table
+            .find(hash, |token| {
+                let Some(slot) = slab.slots.get(token) else { return false };
+                // SAFETY: invariants 1 and 2; the pin was there before the token was read.
+                let fits = slot.hash.load(Ordering::Relaxed) == hash && is(unsafe { &slot.pair().0 });
+                if fits {
+                    found = Some(slot);
+                }
+                fits
+            })
+            .and_then(|token| found.map(|slot| Entry { slot, slab, token }))
+    }
+
+    pub(crate) fn lock(&self) -> Locked<'_, K, V, X> {
+        Locked { arena: self, writer: self.writer.0.lock() }
+    }
+
+    /// Drops what could not be dropped because of a read that is now over. For readers that may have taken long.
+    pub(crate) fn after_long_read(&self) {
+        if self.waiting.load(Ordering::Relaxed) != 0 {
+            let mut garbage = Garbage::new();
+            if let Some(mut locked) = self.try_lock() {
+                locked.collect(true, &mut garbage);
+            }
+        }
+    }
+
+    pub(crate) fn try_lock(&self) -> Option<Locked<'_, K, V, X>> {
+        self.writer.0.try_lock().map(|writer| Locked { arena: self, writer })
+    }
+
+    /// Visits live entries without holding the lock meanwhile, `most` of them from a token on; answers where to go on.
+    pub(crate) fn visit(&self, from: u32, most: usize, visit: impl FnMut(Entry<'_, K, V>)) -> Option<u32> {
+        let mut next = None;
+        let choose = |locked: &Locked<'_, K, V, X>| {
+            let mut tokens = Vec::new();
+            for token in locked.tokens_from(from) {
+                if tokens.len() == most {
+                    next = Some(token);
+                    break;
+                }
+                tokens.push(token);
+            }
+            tokens
+        };
+        self.visit_chosen(choose, visit);
+        next
+    }
+
+    /// Visits the live ones of the entries that `choose` picks under the lock, without holding the lock meanwhile.
+    pub(crate) fn visit_chosen(
+        &self,
+        choose: impl FnOnce(&Locked<'_, K, V, X>) -> Vec<u32>,
+        mut visit: impl FnMut(Entry<'_, K, V>),
+    ) {
+        let _pin = pin();
+        let locked = self.lock();
+        let mut tokens = choose(&locked);
+        tokens.retain(|token| locked.is_live(*token));
+        let slab = Arc::clone(&locked.writer.slab);
+        drop(locked);
+        for token in tokens {
+            // As an `Entry` must be: live under the lock after the pin was taken, so not reclaimed before it ends.
+            visit(Entry { slot: slab.slot(token), slab: &slab, token });
+        }
+    }
+}
+
+impl<K, V, X> Drop for Arena<K, V, X> {
+    fn drop(&mut self) {
+        let index = self.index.load(Ordering::Relaxed);
+        if !index.is_null() {
+            // SAFETY: invariant 3; nobody can read any more.
+            drop(unsafe { Box::from_raw(index) });
+        }
+        let writer = self.lock();
+        if needs_drop::<(K, V)>() {
+            for token in 0..writer.writer.next {
+                let slot = writer.writer.slab.slot(token);
+                if slot.flag(HELD) {
+                    slot.flags.store(0, Ordering::Relaxed);
+                    // SAFETY: invariant 4: it is filled; the flag is gone, so that nobody drops it again.
+                    slot.pair.with_mut(|pair| unsafe { (*pair).assume_init_drop() });
+                }
+            }
+        }
+    }
+}
+
+/// An arena whose lock is held.
+pub(crate) struct Locked<'a, K, V, X> {
+    arena: &'a Arena<K, V, X>,
+    writer: MutexGuard<'a, Writer<K, V, X>>,
+}
+
+impl<K, V, X> Deref for Locked<'_, K, V, X> {
+    type Target = X;
+
+    fn deref(&self) -> &X {
+        &self.writer.state
+    }
+}
+
+impl<K, V, X> DerefMut for Locked<'_, K, V, X> {
+    fn deref_mut(&mut self) -> &mut X {
+        &mut self.writer.state
+    }
+}
+
+impl<'a, K, V, X> Locked<'a, K, V, X> {
+    pub(crate) fn len(&self) -> usize {
+        self.writer.len
+    }
+
+    /// The state, and what a policy may see of the entries.
+    pub(crate) fn parts(&mut self) -> (&mut X, &Slab<K, V>) {
+        let Writer { state, slab, .. } = &mut *self.writer;
+        (state, slab)
+    }
+
+    /// What a policy may see of the entries.
+    pub(crate) fn facts(&self) -> &Slab<K, V> {
+        &self.writer.slab
+    }
+
+    #[inline]
+    fn index(&self) -> Option<&Index<K, V>> {
+        // SAFETY: invariant 3; the index is only replaced under the lock.
+        unsafe { self.arena.index.load(Ordering::Relaxed).as_ref() }
+    }
+
+    /// The token of whose key `is` says yes.
+    #[inline]
+    pub(crate) fn find(&self, hash: u32, is: impl Fn(&K) -> bool) -> Option<u32> {
+        let Index { table, slab } = self.index()?;
+        table.find(hash, |token| {
+            let Some(slot) = slab.slots.get(token) else { return false };
+            // SAFETY: invariant 1; it leaves the index only under the lock.
+            slot.hash.load(Ordering::Relaxed) == hash && is(unsafe { &slot.pair().0 })
+        })
+    }
+
+    /// Whether an entry is held under a token.
+    pub(crate) fn is_live(&self, token: u32) -> bool {
+        token < self.writer.next && self.writer.slab.slot(token).flag(LIVE)
+    }
+
+    /// The live entry under a token.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub(crate) fn entry(&self, token: u32) -> Entry<'_, K, V> {
+        assert!(self.is_live(token), "token {token} names an entry");
+        Entry { slot: self.writer.slab.slot(token), slab: &self.writer.slab, token }
+    }
+
+    /// Tokens of live entries, from one on, in order.
+    pub(crate) fn tokens_from(&self, token: u32) -> impl Iterator<Item = u32> {
+        (token..self.writer.next).filter(|token| self.writer.slab.slot(*token).flag(LIVE))
+    }
+
+    /// Adds an entry whose key is not in the index. The caller makes sure that there are fewer than [`TOKENS_MAX`].
+    pub(crate) fn insert(&mut self, new: Pair<K, V>) -> u32 {
+        let room = self.index().map_or(0, |index| index.table.room());
+        if self.writer.len >= room {
+            let len = self.writer.len;
+            let expected = self.writer.expected;
+            self.grow(if len < expected {
+                (len + len / 2).clamp(FIRST_ROOM, expected.max(FIRST_ROOM))
+            } else {
+                len + len / 4 + 1
+            });
+        }
+        let hash = new.hash;
+        let token = self.fill(new, 0);
+        let index = self.index().expect("was made above");
+        index.table.insert(hash, token);
+        self.writer.len += 1;
+        token
+    }
+
+    /// Puts a pair of the same hash in the place of a live entry; its count of uses goes on. Answers the new token.
+    pub(crate) fn replace(&mut self, old: u32, new: Pair<K, V>) -> u32 {
+        let entry = self.entry(old);
+        let (hash, uses) = (entry.hash(), entry.slot.uses.load(Ordering::Relaxed));
+        debug_assert_eq!(hash, new.hash);
+        let new = self.fill(new, (uses + 1).min(USES_MAX));
+        let replaced = self.index().is_some_and(|index| index.table.replace(hash, old, new));
+        assert!(replaced, "a live entry is in the index");
+        self.retire(old);
+        new
+    }
+
+    /// Takes a live entry out. It is dropped by `collect`, now or later.
+    pub(crate) fn remove(&mut self, token: u32) {
+        let hash = self.entry(token).hash();
+        let removed = self.index().is_some_and(|index| index.table.remove(hash, token));
+        assert!(removed, "a live entry is in the index");
+        self.writer.len -= 1;
+        self.retire(token);
+    }
+
+    /// Takes a live entry out for its value.
+    pub(crate) fn take(&mut self, token: u32) -> Taken<'a, K, V> {
+        self.remove(token);
+        self.take_retired(token, PATIENCE)
+    }
+
+    /// Like [`take`](Self::take), for one of possibly many: does not wait for readers.
+    pub(crate) fn take_now(&mut self, token: u32) -> Taken<'a, K, V> {
+        self.remove(token);
+        self.take_retired(token, 1)
+    }
+
+    /// Like [`replace`](Self::replace); answers what was replaced as well.
+    pub(crate) fn replace_taking(&mut self, old: u32, new: Pair<K, V>) -> (u32, Taken<'a, K, V>) {
+        let new = self.replace(old, new);
+        (new, self.take_retired(old, 1))
+    }
+
+    /// Takes the pair of the token that was retired last.
+    fn take_retired(&mut self, token: u32, patience: usize) -> Taken<'a, K, V> {
+        assert_eq!(self.writer.fresh.last(), Some(&token), "retired last");
+        if (0..patience).any(|_| registry().horizon() == u64::MAX) {
+            self.writer.fresh.pop();
+            let (key, value) = self.empty(token);
+            return Taken::Moved(key, value);
+        }
+        let pin = pin();
+        let slot: *const Slot<K, V> = self.writer.slab.slot(token);
+        // SAFETY: the slab is only replaced when limbo is empty, which the pin prevents; it is freed after that, or with
+        // the arena, which is borrowed for 'a.
+        let slot: &'a Slot<K, V> = unsafe { &*slot };
+        Taken::Shared(Shared { slot, _pin: pin })
+    }
+
+    /// Drops, by way of `garbage`, what no reader can see any more. The writer calls this last.
+    ///
+    /// With `now`, looks even if a batch is not full.
+    pub(crate) fn collect(&mut self, now: bool, garbage: &mut Garbage<K, V>) {
+        let writer = &mut *self.writer;
+        if writer.fresh.is_empty() && writer.aging.is_empty() && writer.old.is_empty() {
+            return;
+        }
+        let batch = if !needs_drop::<(K, V)>() {
+            const { batch_len(size_of::<Slot<K, V>>()) }
+        } else if registry().seats() <= SEATS_FEW {
+            1
+        } else {
+            BATCH_DROP
+        };
+        if !now && writer.fresh.len() < batch && writer.old.is_empty() {
+            return;
+        }
+        let mut horizon = registry().horizon();
+        if now && horizon != u64::MAX {
+            // Reads are short; the one that was met will most likely be over.
+            horizon =
+                (0..PATIENCE).map(|_| registry().horizon()).find(|horizon| *horizon == u64::MAX).unwrap_or(horizon);
+        }
+        if horizon == u64::MAX {
+            while let Some(token) = self.writer.fresh.pop() {
+                self.reclaim(token, garbage);
+            }
+        } else if now || writer.fresh.len() >= batch.max(BATCH_DROP) {
+            let stamp = registry().stamp();
+            writer.aging.extend(writer.fresh.drain(..).map(|token| (stamp, token)));
+        }
+        while let Some(&(stamp, token)) = self.writer.aging.front()
+            && stamp < horizon
+        {
+            self.writer.aging.pop_front();
+            self.reclaim(token, garbage);
+        }
+        self.writer.old.retain(|(stamp, _)| *stamp >= horizon);
+        let waiting = u8::from(needs_drop::<(K, V)>() && self.limbo() > 0);
+        if self.arena.waiting.load(Ordering::Relaxed) != waiting {
+            self.arena.waiting.store(waiting, Ordering::Relaxed);
+        }
+    }
+
+    /// Gives the memory of an emptied arena back, if nobody reads.
+    pub(crate) fn compact_if_empty(&mut self) {
+        let writer = &mut *self.writer;
+        if writer.len > 0 || !writer.fresh.is_empty() || !writer.aging.is_empty() {
+            return;
+        }
+        writer.slab = Slab::new(writer.slab.scales);
+        writer.next = 0;
+        (writer.free, writer.fresh, writer.aging) = (Vec::new(), Vec::new(), VecDeque::new());
+        self.publish(ptr::null_mut());
+    }
+
+    /// How many slots wait for readers to leave.
+    pub(crate) fn limbo(&self) -> usize {
+        self.writer.fresh.len() + self.writer.aging.len()
+    }
+
+    /// Makes an index for so many entries.
+    pub(crate) fn grow(&mut self, entries: usize) {
+        let table = Table::new(entries);
+        for token in self.tokens_from(0) {
+            table.insert(self.writer.slab.slot(token).hash.load(Ordering::Relaxed), token);
+        }
+        let index = Box::new(Index { table, slab: Arc::clone(&self.writer.slab) });
+        self.publish(Box::into_raw(index));
+    }
+
+    fn publish(&mut self, index: *mut Index<K, V>) {
+        // SAFETY: invariant 3; it is about to be published, by the one writer.
+        self.arena.ahead.set(unsafe { index.as_ref() }.map(|index| &index.table));
+        let old = self.arena.index.swap(index, Ordering::AcqRel);
+        if !old.is_null() {
+            // SAFETY: invariant 3; it was replaced just now, and is stamped after that.
+            let old = unsafe { Box::from_raw(old) };
+            self.writer.old.push((registry().stamp(), old));
+        }
+    }
+
+    /// Fills a free slot.
+    fn fill(&mut self, new: Pair<K, V>, uses: u8) -> u32 {
+        let Pair { key, value, hash, weight, deadline, span } = new;
+        let writer = &mut *self.writer;
+        let token = writer.free.pop().unwrap_or_else(|| {
+            assert!((writer.next as usize) < TOKENS_MAX + LIMBO_MAX, "limbo has used up the tokens");
+            writer.slab.slots.ensure(writer.next, Slot::new);
+            writer.next += 1;
+            writer.next - 1
+        });
+        let slot = writer.slab.slot(token);
+        let mut flags = LIVE | HELD;
+        if deadline != NEVER {
+            note(&writer.slab.deadlines, token, deadline);
+            flags |= EXPIRES;
+            if let Some(span) = span {
+                writer.slab.note_span(token, span);
+            }
+        }
+        if writer.slab.scales.uniform.is_none() {
+            note(&writer.slab.weights, token, weight);
+        }
+        // SAFETY: invariant 2: the token comes from the free list or is new.
+        slot.pair.with_mut(|pair| unsafe {
+            (*pair).write((key, value));
+        });
+        slot.hash.store(hash, Ordering::Relaxed);
+        slot.uses.store(uses, Ordering::Relaxed);
+        slot.flags.store(flags, Ordering::Relaxed);
+        token
+    }
+
+    /// Notes that a token has left the index.
+    fn retire(&mut self, token: u32) {
+        let slot = self.writer.slab.slot(token);
+        // `EXPIRES` stays for those who still read.
+        slot.flags.store(slot.flags.load(Ordering::Relaxed) & !LIVE, Ordering::Relaxed);
+        self.writer.fresh.push(token);
+    }
+
+    /// Empties a slot that left limbo.
+    fn reclaim(&mut self, token: u32, garbage: &mut Garbage<K, V>) {
+        if needs_drop::<(K, V)>() {
+            let pair = self.empty(token);
+            garbage.push(pair);
+        } else {
+            self.writer.slab.slot(token).flags.store(0, Ordering::Relaxed);
+            self.writer.free.push(token);
+        }
+    }
+
+    /// Moves a pair out of a slot that no reader can see, and frees the slot.
+    fn empty(&mut self, token: u32) -> (K, V) {
+        let slot = self.writer.slab.slot(token);
+        assert!(slot.flag(HELD) && !slot.flag(LIVE), "token {token} comes from limbo");
+        slot.flags.store(0, Ordering::Relaxed);
+        // SAFETY: invariants 2 and 4; the flag is gone, so that nobody moves or drops it again.
+        let pair = slot.pair.with_mut(|pair| unsafe { (*pair).assume_init_read() });
+        self.writer.free.push(token);
+        pair
+    }
+
+    /// Compares index, slots and lists of tokens.
+    ///
+    /// # Panics
+    ///
+    /// When they disagree.
+    pub(crate) fn validate(&self) {
+        let writer = &*self.writer;
+        assert_eq!(self.tokens_from(0).count(), writer.len, "live slots");
+        assert_eq!(self.index().map_or(0, |index| index.table.count()), writer.len, "tokens in the index");
+        if writer.len == 0 {
+            assert_eq!(
+                self.index().map_or(0, |index| index.table.passed()),
+                0,
+                "nobody passes the buckets of an empty index"
+            );
+        }
+        let held = (0..writer.next).filter(|token| writer.slab.slot(*token).flag(HELD)).count();
+        assert_eq!(held, writer.len + self.limbo(), "filled slots");
+        assert_eq!(writer.free.len() + held, writer.next as usize, "free slots");
+    }
+}
+
+/// Bytes of one slot, key and value included.
+pub(crate) const fn slot_bytes<K, V>() -> usize {
+    size_of::<Slot<K, V>>()
+}
+
+/// How many slots of a size wait for each other in limbo.
+const fn batch_len(size: usize) -> usize {
+    let most = BATCH_BYTES / size;
+    if most > BATCH {
+        BATCH
+    } else if most == 0 {
+        1
+    } else {
+        most
+    }
+}
