@@ -15,6 +15,8 @@ mod arena;
 mod chunked;
 #[path = "../src/store/epoch.rs"]
 mod epoch;
+#[path = "../src/store/slots.rs"]
+mod slots;
 #[path = "../src/store/table.rs"]
 mod table;
 
@@ -120,7 +122,8 @@ mod threads {
     }
 }
 
-use arena::{Arena, Garbage, Pair, Scales, Taken};
+use arena::{Arena, Garbage, Pair, Taken};
+use slots::Scales;
 
 type Boxes = Arena<u64, Box<u64>, ()>;
 
