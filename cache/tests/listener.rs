@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -51,11 +51,11 @@ fn each_way_out_has_its_cause() {
 #[test]
 fn a_listener_may_use_the_cache() {
     let cache: Arc<std::sync::OnceLock<Cache<u32, u32>>> = Arc::default();
-    let inner = Arc::clone(&cache);
+    let inner = Arc::downgrade(&cache);
     let built = Cache::builder()
         .max_entries(1000)
         .listener(move |key, value, _| {
-            let cache = inner.get().expect("set before use");
+            let cache = inner.upgrade().and_then(|cache| cache.get().cloned()).expect("set before use");
             if *key < 10 {
                 cache.insert(key + 100, *value);
             }
@@ -97,8 +97,13 @@ fn what_is_still_being_read_is_told_at_once_and_dropped_after_the_read() {
         **read
     });
     assert_eq!(seen, Some(0));
-    cache.expire();
-    assert!(values.iter().all(|value| Arc::strong_count(value) == 1), "nothing is kept beyond the read");
+    // Readers of other caches may delay it.
+    let begun = Instant::now();
+    while values.iter().any(|value| Arc::strong_count(value) > 1) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "nothing is kept beyond the read");
+        cache.expire();
+        std::thread::yield_now();
+    }
     assert_eq!(told.lock().len(), 3, "nothing is told twice");
     cache.validate();
 }

@@ -303,9 +303,9 @@ async fn a_forced_refresh_brings_the_new_value_or_the_error() {
 #[tokio::test(start_paused = true)]
 async fn a_loader_that_asks_for_its_own_key_is_told() {
     let cache: Arc<std::sync::OnceLock<LoadingCache<u8, u32, bool>>> = Arc::default();
-    let inner = Arc::clone(&cache);
+    let inner = Arc::downgrade(&cache);
     let built = LoadingCache::builder(Cache::builder().max_entries(10), move |key| {
-        let cache = inner.get().expect("set before use").clone();
+        let cache = inner.upgrade().and_then(|cache| cache.get().cloned()).expect("set before use");
         async move { Err(matches!(cache.get(key).await, Err(LoadError::Recursive { .. }))) }
     })
     .runtime(TestRuntime)
