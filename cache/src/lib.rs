@@ -23,8 +23,8 @@
 //! | [`bytes`](mod@bytes), [`codec`] | the cache of byte strings that an HTTP API serves, with compression |
 //! | [`error`] | every refusal, with the way out |
 //!
-//! Inside, `store` holds the shards and the budget they share. Its `arena` keeps entries so that readers need no lock, and is
-//! with `epoch` and `chunked` the only place of unsafe code; each of these files opens with what it relies on.
+//! Inside, `store` holds the shards and the budget they share. Its `arena` keeps entries so that readers need no lock; unsafe code
+//! stands there and in `slots`, `chunked`, `epoch` and `sync` only, each of which opens with what it relies on.
 
 #![deny(unsafe_code)]
 

@@ -103,6 +103,22 @@ async fn expired_entries_leave_without_being_asked_for() {
 }
 
 #[tokio::test]
+async fn cleanup_removes_what_has_expired_and_nothing_else() {
+    // The housekeeping looks once a minute, so that it is this call which removes.
+    let tt = quiet().set("cache.short.ttl", "1ns").set("monitor.interval", "1m").start().await.expect("starts");
+    let (short, long) =
+        (tt.cache::<u64, u64>("short").expect("a cache"), tt.cache::<u64, u64>("long").expect("a cache"));
+    for key in 0..100 {
+        short.insert(key, key);
+        long.insert(key, key);
+    }
+    tt.cleanup();
+    assert_eq!((short.len(), long.len()), (0, 100));
+    assert_eq!(tt.cleanup(), 0);
+    tt.shutdown().await;
+}
+
+#[tokio::test]
 async fn shutdown_ends_readiness_and_can_be_called_twice() {
     let tt = quiet().start().await.expect("starts");
     assert!(tt.health().ready().ok);
