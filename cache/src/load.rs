@@ -27,7 +27,8 @@ use std::time::Duration;
 use crate::cache::Cache;
 use crate::error::LoadError;
 use crate::store::shard::State;
-use crate::store::{Store, pin_reads};
+use crate::store::Store;
+use crate::store::shard::Shard;
 use crate::terms::Terms;
 use flight::{Flight, Outcome, Wait, leading};
 
@@ -458,7 +459,7 @@ where
             return Turn::Hit(value);
         }
         // Lets the value be cloned after the lock.
-        let pin = pin_reads();
+        let pin = Shard::<K, V>::pin();
         let mut state = store.lock(hash);
         let found = store.find(&pin, hash, key);
         if first {
@@ -489,7 +490,7 @@ where
         P: Deref<Target = Store<K, V, S>>,
     {
         // A flight that was detached by an insertion still knows its thread, so recursion is only found while it counts.
-        let pin = pin_reads();
+        let pin = Shard::<K, V>::pin();
         let mut state = self.store.lock(hash);
         if let Some(flight) = state.flights.find(hash, key) {
             if flight.is_led_here() {

@@ -7,6 +7,7 @@
 pub(crate) mod arena;
 pub(crate) mod budget;
 mod chunked;
+mod compare;
 mod departed;
 mod epoch;
 mod inspect;
@@ -44,7 +45,6 @@ use departed::Departed;
 use shard::{Held, Shard, State};
 use slots::Scales;
 use stripes::Stripes;
-pub(crate) use threads::pin as pin_reads;
 
 /// An insertion removes at most so many expired entries of its shard, so its time stays bounded.
 const EXPIRE_PER_INSERT: usize = 2;
@@ -119,6 +119,7 @@ enum Turn {
 
 impl<K, V, S> Store<K, V, S> {
     pub(crate) fn new(plan: Plan<K, V, S>) -> Self {
+        sync::prepare_fences();
         let adaptive = plan.policy == PolicyKind::Adaptive;
         let shadow = adaptive.then(Shadow::new);
         let uniform = plan.weigher.is_none().then_some(plan.overhead);
@@ -272,7 +273,11 @@ impl<K, V, S> Store<K, V, S> {
                 let mut departed = self.departed();
                 let mut held = shard.lock();
                 let (removed, more) = held.expire(&self.clock, EXPIRE_PER_LOCK, &self.budget, &mut departed);
-                held.collect(true, departed.garbage());
+                if more {
+                    held.collect(true, departed.garbage());
+                } else {
+                    held.collect_all(departed.garbage());
+                }
                 drop(held);
                 sum += removed;
                 if !more {
@@ -351,7 +356,7 @@ impl<K, V, S> Store<K, V, S> {
             let mut departed = self.departed();
             let mut held = shard.lock();
             // Values that waited for a reader have no reason to any more.
-            held.collect(true, departed.garbage());
+            held.collect_all(departed.garbage());
             let (shard_entries, shard_weight) = held.check();
             entries += shard_entries;
             weight += shard_weight;
@@ -411,31 +416,19 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let shard = self.shard(hash);
-        // The pin takes about as long as a fetch from a farther cache.
-        shard.look_ahead(hash as u32);
-        let pin = threads::pin();
-        let mut expired = false;
-        let mut found = shard.find(&pin, hash as u32, |other| other.borrow() == key);
-        if let Some(entry) = &found
-            && entry.may_expire()
-            && !self.keep_alive(entry)
-        {
-            found = None;
-            expired = true;
-        }
-        let Some(entry) = found else {
+        let pin = Shard::<K, V>::pin();
+        let Some(entry) = self.shard(hash).find(&pin, hash as u32, move |other| other.borrow() == key) else {
             if count_miss {
                 self.stripes.miss(pin.index());
             }
-            if expired {
-                drop(pin);
-                self.drop_expired(hash, key);
-            }
             return None;
         };
+        if entry.may_expire() && !self.keep_alive(&entry) {
+            self.found_expired(pin, hash, key, count_miss);
+            return None;
+        }
         if self.exact {
-            touch_exactly(shard, &entry);
+            touch_exactly(self.shard(hash), &entry);
         } else {
             entry.touch();
         }
@@ -454,7 +447,7 @@ where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let entry = self.shard(hash).find(pin, hash as u32, |other| other.borrow() == key)?;
+        let entry = self.shard(hash).find(pin, hash as u32, move |other| other.borrow() == key)?;
         self.is_live(&entry).then_some(entry)
     }
 
@@ -464,7 +457,7 @@ where
     }
 
     /// Lets a use move the deadline of an entry that can expire, where the rule says so; answers whether its time is not over.
-    #[inline]
+    #[inline(never)]
     fn keep_alive(&self, entry: &Entry<'_, K, V>) -> bool {
         let (now, deadline) = (self.clock.now(), entry.deadline());
         if deadline <= now {
@@ -481,17 +474,21 @@ where
         true
     }
 
-    /// Removes an entry whose time is over, unless a writer is at work, who may as well. Called without a pin, so that the
-    /// entry can be dropped at once and no reader waits for the listener.
+    /// Counts a miss on an entry whose time is over, and removes it, unless a writer is at work, who may as well. Ends the pin
+    /// first, so that the entry can be dropped at once and no reader waits for the listener.
     #[cold]
-    fn drop_expired<Q>(&self, hash: u64, key: &Q)
+    fn found_expired<Q>(&self, pin: threads::Pin, hash: u64, key: &Q, count_miss: bool)
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
+        if count_miss {
+            self.stripes.miss(pin.index());
+        }
+        drop(pin);
         let mut departed = self.departed();
         if let Some(mut held) = self.shard(hash).try_lock() {
-            if let Some(token) = held.find(hash as u32, |other| other.borrow() == key)
+            if let Some(token) = held.find(hash as u32, move |other| other.borrow() == key)
                 && held.is_over(token, &self.clock)
             {
                 held.discard(token, Cause::Expired, &self.budget, &mut departed);
@@ -507,7 +504,7 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hash(key);
-        let pin = threads::pin();
+        let pin = Shard::<K, V>::pin();
         self.find(&pin, hash, key).as_ref().map(read)
     }
 
@@ -555,7 +552,8 @@ where
         let span = self.rule.moves().then(|| terms.span.to_numbers());
         let pair = Pair { key, value, hash: hash as u32, weight: terms.weight, deadline: terms.deadline, span };
         held.expire(&self.clock, EXPIRE_PER_INSERT, &self.budget, departed);
-        let mut known = held.find(pair.hash, |key| *key == pair.key);
+        let key = &pair.key;
+        let mut known = held.find(pair.hash, move |other| other == key);
         if let Some(token) = known
             && held.is_over(token, &self.clock)
         {
@@ -638,7 +636,7 @@ where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let token = held.find(hash as u32, |other| other.borrow() == key)?;
+        let token = held.find(hash as u32, move |other| other.borrow() == key)?;
         (!held.is_over(token, &self.clock)).then_some(token)
     }
 
@@ -654,7 +652,7 @@ where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let Some(token) = held.find(hash as u32, |other| other.borrow() == key) else { return false };
+        let Some(token) = held.find(hash as u32, move |other| other.borrow() == key) else { return false };
         let live = !held.is_over(token, &self.clock);
         held.discard(token, if live { Cause::Explicit } else { Cause::Expired }, &self.budget, departed);
         held.collect(true, departed.garbage());
@@ -689,7 +687,7 @@ where
         let mut held = self.lock(hash);
         let flight = held.flights.detach(hash, key);
         let mut taken = None;
-        if let Some(token) = held.find(hash as u32, |other| other.borrow() == key) {
+        if let Some(token) = held.find(hash as u32, move |other| other.borrow() == key) {
             if held.is_over(token, &self.clock) {
                 held.discard(token, Cause::Expired, &self.budget, &mut departed);
             } else {

@@ -13,6 +13,8 @@ use loom::thread;
 mod arena;
 #[path = "../src/store/chunked.rs"]
 mod chunked;
+#[path = "../src/store/compare.rs"]
+mod compare;
 #[path = "../src/store/epoch.rs"]
 mod epoch;
 #[path = "../src/store/slots.rs"]
@@ -64,7 +66,14 @@ mod sync {
         fence(Ordering::SeqCst);
     }
 
-    pub(crate) fn prefetch<T>(_: *const T) {}
+    // A checker knows no fence that one thread imposes on others; fences on both sides are what it amounts to.
+    pub(crate) fn announce_lightly(cell: &AtomicU64, value: u64) {
+        announce(cell, value);
+    }
+
+    pub(crate) fn fence_everywhere() {
+        fence(Ordering::SeqCst);
+    }
 
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::MutexGuard;
@@ -106,17 +115,23 @@ mod threads {
     }
 
     /// A seat for each pin is enough for a model.
-    pub(crate) struct Pin(&'static Seat);
+    pub(crate) struct Pin(&'static Seat, bool, u64);
 
-    pub(crate) fn pin() -> Pin {
+    pub(crate) fn pin(fenced: bool) -> Pin {
         let seat = registry().take_seat();
-        seat.enter(registry());
-        Pin(seat)
+        let before = seat.enter(registry(), fenced);
+        Pin(seat, fenced, before)
+    }
+
+    impl Pin {
+        pub(crate) fn is_fenced(&self) -> bool {
+            self.1
+        }
     }
 
     impl Drop for Pin {
         fn drop(&mut self) {
-            self.0.leave();
+            self.0.leave(self.2);
             self.0.vacate();
         }
     }
@@ -159,7 +174,7 @@ fn remove(arena: &Boxes, key: u64) {
 }
 
 fn get(arena: &Boxes, key: u64) -> Option<u64> {
-    let pin = threads::pin();
+    let pin = Boxes::pin();
     let found = arena.find(&pin, key as u32, |other| *other == key)?;
     assert_eq!(*found.key(), key);
     Some(**found.value())
@@ -183,11 +198,11 @@ fn what_is_unlinked_is_not_seen_once_the_horizon_has_passed() {
             let (linked, freed) = (linked.clone(), freed.clone());
             thread::spawn(move || {
                 for _ in 0..2 {
-                    seat.enter(registry);
+                    let before = seat.enter(registry, true);
                     if linked.load(Ordering::Acquire) {
                         assert!(!freed.load(Ordering::Acquire), "reads what was freed");
                     }
-                    seat.leave();
+                    seat.leave(before);
                 }
             })
         };

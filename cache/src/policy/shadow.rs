@@ -93,10 +93,10 @@ impl Shadow {
         Arc::clone(&self.arm)
     }
 
-    /// Whether a key is in the sample. Uses other bits than the choice of the shard and the index.
+    /// Whether a key is in the sample. Uses other bits than the choice of the shard and, as far as they decide, the index.
     #[inline]
     pub(crate) fn samples(&self, hash: u64) -> bool {
-        ((hash >> 32) as u32 & ((1 << SAMPLE_BITS) - 1)) < self.threshold.load(Ordering::Relaxed)
+        ((hash << 10 >> 32) as u32) < self.threshold.load(Ordering::Relaxed)
     }
 
     /// Whether the size of the cache is known.

@@ -32,7 +32,7 @@ use std::sync::atomic::Ordering;
 
 use super::slots::{EXPIRES, HELD, LIVE, Scales, Slab, Slot, note};
 use super::sync::{AtomicPtr, AtomicU8, Mutex, MutexGuard, PATIENCE};
-use super::table::{Ahead, Table};
+use super::table::Table;
 use super::threads::{Pin, pin, registry};
 use crate::expiry::NEVER;
 use crate::policy::USES_MAX;
@@ -45,9 +45,13 @@ const LIMBO_MAX: usize = 1 << 24;
 /// The first index has room for so many.
 const FIRST_ROOM: usize = 9;
 
-/// Slots without destructors wait in limbo for so many others, or for so many bytes.
+/// Slots without destructors wait in limbo for up to so many others, or for so many bytes.
 const BATCH: usize = 64;
 const BATCH_BYTES: usize = 32 << 10;
+/// A batch is at most this part of the entries that are expected.
+const BATCH_PART: usize = 64;
+/// So many batches wait for somebody else to move the epoch on before it is done for them.
+const PATIENT_BATCHES: usize = 3;
 /// With destructors, the epoch is moved on for so many slots when there is a reader; without one they are freed at once.
 const BATCH_DROP: usize = 16;
 /// From so many seats on, looking at all of them after every write costs too much.
@@ -62,8 +66,6 @@ struct Index<K, V> {
 /// Entries, their index, and whatever else `X` belongs under the same lock.
 pub(crate) struct Arena<K, V, X> {
     index: AtomicPtr<Index<K, V>>,
-    /// Where the buckets of the index are, for a look ahead only.
-    ahead: Ahead,
     writer: Apart<Mutex<Writer<K, V, X>>>,
     /// Whether values wait in limbo for their destructors.
     waiting: AtomicU8,
@@ -81,6 +83,8 @@ struct Writer<K, V, X> {
     /// Tokens from here on were never given out.
     next: u32,
     free: Vec<u32>,
+    /// How many slots without destructors wait for each other in limbo.
+    batch: usize,
     /// Limbo, not stamped yet.
     fresh: Vec<u32>,
     /// Limbo, with stamps, oldest first.
@@ -235,6 +239,7 @@ impl<K, V, X> Arena<K, V, X> {
             expected,
             next: 0,
             free: Vec::new(),
+            batch: (expected / BATCH_PART).clamp(1, const { batch_len(size_of::<Slot<K, V>>()) }),
             fresh: Vec::new(),
             aging: VecDeque::new(),
             old: Vec::new(),
@@ -242,7 +247,6 @@ impl<K, V, X> Arena<K, V, X> {
         };
         Self {
             index: AtomicPtr::new(ptr::null_mut()),
-            ahead: Ahead::new(),
             writer: Apart(Mutex::new(writer)),
             waiting: AtomicU8::new(0),
         }
@@ -254,28 +258,24 @@ impl<K, V, X> Arena<K, V, X> {
         unsafe { self.index.load(Ordering::Acquire).as_ref() }
     }
 
-    /// Has the memory fetched that a search for a hash will look at first.
+    /// Announces a read of this kind of entries.
     #[inline]
-    pub(crate) fn look_ahead(&self, hash: u32) {
-        self.ahead.fetch(hash);
+    pub(crate) fn pin() -> Pin {
+        pin(needs_drop::<(K, V)>())
     }
 
     /// The entry of whose key `is` says yes. Takes no lock.
     #[inline]
-    pub(crate) fn find<'p>(&'p self, pin: &'p Pin, hash: u32, is: impl Fn(&K) -> bool) -> Option<Entry<'p, K, V>> {
+    pub(crate) fn find<'p>(&'p self, pin: &'p Pin, hash: u32, is: impl Fn(&K) -> bool + Copy) -> Option<Entry<'p, K, V>> {
+        debug_assert!(pin.is_fenced() || !needs_drop::<(K, V)>(), "the pin is of the kind that these entries need");
         let Index { table, slab } = self.index(pin)?;
-        let mut found = None;
-        table
-            .find(hash, |token| {
-                let Some(slot) = slab.slots.get(token) else { return false };
-                // SAFETY: invariants 1 and 2; the pin was there before the token was read.
-                let fits = slot.hash.load(Ordering::Relaxed) == hash && is(unsafe { &slot.pair().0 });
-                if fits {
-                    found = Some(slot);
-                }
-                fits
-            })
-            .and_then(|token| found.map(|slot| Entry { slot, slab, token }))
+        let slab: &Slab<K, V> = slab;
+        table.find(hash, move |token| {
+            let slot = slab.slots.get(token)?;
+            // SAFETY: invariants 1 and 2; the pin was there before the token was read.
+            let fits = slot.hash.load(Ordering::Relaxed) == hash && is(unsafe { &slot.pair().0 });
+            fits.then_some(Entry { slot, slab, token })
+        })
     }
 
     pub(crate) fn lock(&self) -> Locked<'_, K, V, X> {
@@ -320,7 +320,7 @@ impl<K, V, X> Arena<K, V, X> {
         choose: impl FnOnce(&Locked<'_, K, V, X>) -> Vec<u32>,
         mut visit: impl FnMut(Entry<'_, K, V>),
     ) {
-        let _pin = pin();
+        let _pin = Self::pin();
         let locked = self.lock();
         let mut tokens = choose(&locked);
         tokens.retain(|token| locked.is_live(*token));
@@ -398,12 +398,14 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
 
     /// The token of whose key `is` says yes.
     #[inline]
-    pub(crate) fn find(&self, hash: u32, is: impl Fn(&K) -> bool) -> Option<u32> {
+    pub(crate) fn find(&self, hash: u32, is: impl Fn(&K) -> bool + Copy) -> Option<u32> {
         let Index { table, slab } = self.index()?;
-        table.find(hash, |token| {
-            let Some(slot) = slab.slots.get(token) else { return false };
+        let slab: &Slab<K, V> = slab;
+        table.find(hash, move |token| {
+            let slot = slab.slots.get(token)?;
             // SAFETY: invariant 1; it leaves the index only under the lock.
-            slot.hash.load(Ordering::Relaxed) == hash && is(unsafe { &slot.pair().0 })
+            let fits = slot.hash.load(Ordering::Relaxed) == hash && is(unsafe { &slot.pair().0 });
+            fits.then_some(token)
         })
     }
 
@@ -489,12 +491,13 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
     /// Takes the pair of the token that was retired last.
     fn take_retired(&mut self, token: u32, patience: usize) -> Taken<'a, K, V> {
         assert_eq!(self.writer.fresh.last(), Some(&token), "retired last");
-        if (0..patience).any(|_| registry().horizon() == u64::MAX) {
+        // Without destructors readers have no fence, so one may be there that cannot be seen.
+        if needs_drop::<(K, V)>() && (0..patience).any(|_| registry().horizon() == u64::MAX) {
             self.writer.fresh.pop();
             let (key, value) = self.empty(token);
             return Taken::Moved(key, value);
         }
-        let pin = pin();
+        let pin = Arena::<K, V, X>::pin();
         let slot: *const Slot<K, V> = self.writer.slab.slot(token);
         // SAFETY: the slab is only replaced when limbo is empty, which the pin prevents; it is freed after that, or with
         // the arena, which is borrowed for 'a.
@@ -505,18 +508,53 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
     /// Drops, by way of `garbage`, what no reader can see any more. The writer calls this last.
     ///
     /// With `now`, looks even if a batch is not full.
+    #[inline]
     pub(crate) fn collect(&mut self, now: bool, garbage: &mut Garbage<K, V>) {
+        if needs_drop::<(K, V)>() {
+            self.collect_values(now, garbage);
+        } else if self.writer.fresh.len() >= self.writer.batch {
+            self.collect_slots(self.writer.aging.len() >= self.writer.batch * PATIENT_BATCHES);
+        }
+    }
+
+    /// Like [`collect`](Self::collect), and does all that can be done now, at whatever cost.
+    pub(crate) fn collect_all(&mut self, garbage: &mut Garbage<K, V>) {
+        if needs_drop::<(K, V)>() {
+            self.collect_values(true, garbage);
+        } else {
+            self.collect_slots(true);
+        }
+    }
+
+    /// Frees the slots of values without destructors; with `press`, the epoch is moved on for it.
+    #[cold]
+    fn collect_slots(&mut self, press: bool) {
+        let writer = &mut *self.writer;
+        if !writer.fresh.is_empty() {
+            let mark = registry().mark();
+            writer.aging.extend(writer.fresh.drain(..).map(|token| (mark, token)));
+        }
+        if press && !(writer.aging.is_empty() && writer.old.is_empty()) {
+            registry().advance();
+        }
+        let safe = registry().safe();
+        let writer = &mut *self.writer;
+        while let Some(&(mark, token)) = writer.aging.front()
+            && mark < safe
+        {
+            writer.aging.pop_front();
+            writer.slab.slot(token).flags.store(0, Ordering::Relaxed);
+            writer.free.push(token);
+        }
+        writer.old.retain(|(stamp, _)| *stamp >= safe);
+    }
+
+    fn collect_values(&mut self, now: bool, garbage: &mut Garbage<K, V>) {
         let writer = &mut *self.writer;
         if writer.fresh.is_empty() && writer.aging.is_empty() && writer.old.is_empty() {
             return;
         }
-        let batch = if !needs_drop::<(K, V)>() {
-            const { batch_len(size_of::<Slot<K, V>>()) }
-        } else if registry().seats() <= SEATS_FEW {
-            1
-        } else {
-            BATCH_DROP
-        };
+        let batch = if registry().seats() <= SEATS_FEW { 1 } else { BATCH_DROP };
         if !now && writer.fresh.len() < batch && writer.old.is_empty() {
             return;
         }
@@ -528,9 +566,9 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
         }
         if horizon == u64::MAX {
             while let Some(token) = self.writer.fresh.pop() {
-                self.reclaim(token, garbage);
+                garbage.push(self.empty(token));
             }
-        } else if now || writer.fresh.len() >= batch.max(BATCH_DROP) {
+        } else if now || writer.fresh.len() >= BATCH_DROP {
             let stamp = registry().stamp();
             writer.aging.extend(writer.fresh.drain(..).map(|token| (stamp, token)));
         }
@@ -538,10 +576,10 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
             && stamp < horizon
         {
             self.writer.aging.pop_front();
-            self.reclaim(token, garbage);
+            garbage.push(self.empty(token));
         }
         self.writer.old.retain(|(stamp, _)| *stamp >= horizon);
-        let waiting = u8::from(needs_drop::<(K, V)>() && self.limbo() > 0);
+        let waiting = u8::from(self.limbo() > 0);
         if self.arena.waiting.load(Ordering::Relaxed) != waiting {
             self.arena.waiting.store(waiting, Ordering::Relaxed);
         }
@@ -575,8 +613,6 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
     }
 
     fn publish(&mut self, index: *mut Index<K, V>) {
-        // SAFETY: invariant 3; it is about to be published, by the one writer.
-        self.arena.ahead.set(unsafe { index.as_ref() }.map(|index| &index.table));
         let old = self.arena.index.swap(index, Ordering::AcqRel);
         if !old.is_null() {
             // SAFETY: invariant 3; it was replaced just now, and is stamped after that.
@@ -623,17 +659,6 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
         // `EXPIRES` stays for those who still read.
         slot.flags.store(slot.flags.load(Ordering::Relaxed) & !LIVE, Ordering::Relaxed);
         self.writer.fresh.push(token);
-    }
-
-    /// Empties a slot that left limbo.
-    fn reclaim(&mut self, token: u32, garbage: &mut Garbage<K, V>) {
-        if needs_drop::<(K, V)>() {
-            let pair = self.empty(token);
-            garbage.push(pair);
-        } else {
-            self.writer.slab.slot(token).flags.store(0, Ordering::Relaxed);
-            self.writer.free.push(token);
-        }
     }
 
     /// Moves a pair out of a slot that no reader can see, and frees the slot.

@@ -8,10 +8,17 @@
 //! One fence is first. If the writer's is, the reader cannot find what was unlinked; if the reader's is, the writer
 //! sees the seat. A seat above the stamp was filled by a reader that had seen the epoch move, hence the unlinking before it.
 //!
+//! **Two prices.** The reader's fence is most of what a read costs. Where values have destructors it is paid, because a writer
+//! then knows at once that nobody reads and drops what it removed before it returns. Where they have none nobody can tell
+//! when memory is reused, so the reader only keeps the compiler from reordering, and the writer has the system put a fence
+//! into every running thread instead. That takes microseconds, so it is done once for some hundred removals, by
+//! [`Registry::advance`], for all caches of the program.
+//!
 //! A reader that stays for long delays reuse, never a writer. Seats are never freed: they are as many as there ever
 //! were threads at the same time, and threads that come later take over the seats of those that ended.
 //!
-//! Source: K. Fraser, "Practical lock-freedom", 2004, chapter 5. Departure: no thread owns garbage, so none can leave with
+//! Source: K. Fraser, "Practical lock-freedom", 2004, chapter 5; M. Desnoyers et al., "User-Level Implementations of
+//! Read-Copy Update", IEEE TPDS 2012, section 3.4, for the fence that writers impose. Departure: no thread owns garbage, so none can leave with
 //! it; each part of a cache keeps its own and looks at the horizon under its own lock.
 //!
 //! # Invariant
@@ -23,7 +30,9 @@
 use std::ptr;
 use std::sync::atomic::Ordering;
 
-use super::sync::{AtomicPtr, AtomicU64, AtomicUsize, announce, fence, maybe_const_fn};
+use super::sync::{
+    AtomicPtr, AtomicU64, AtomicUsize, announce, announce_lightly, fence, fence_everywhere, maybe_const_fn,
+};
 
 /// What a seat holds while its thread reads nothing.
 const QUIET: u64 = 0;
@@ -31,6 +40,10 @@ const QUIET: u64 = 0;
 /// All seats, and the epoch that they announce.
 pub(crate) struct Registry {
     epoch: Padded<AtomicU64>,
+    /// What was marked below this is out of every reader's reach.
+    safe: Padded<AtomicU64>,
+    /// 1 while a thread moves the epoch on.
+    advancing: AtomicU64,
     first: AtomicPtr<Seat>,
     seats: AtomicUsize,
 }
@@ -61,6 +74,8 @@ impl Registry {
         new() -> Self {
             Self {
                 epoch: Padded(AtomicU64::new(QUIET + 1)),
+                safe: Padded(AtomicU64::new(QUIET + 1)),
+                advancing: AtomicU64::new(0),
                 first: AtomicPtr::new(ptr::null_mut()),
                 seats: AtomicUsize::new(0),
             }
@@ -101,7 +116,7 @@ impl Registry {
     }
 
     /// The smallest announced epoch, or `u64::MAX` when nobody reads. What was unlinked before this call, and stamped lower,
-    /// is out of reach.
+    /// is out of the reach of fenced readers.
     pub(crate) fn horizon(&self) -> u64 {
         fence(Ordering::SeqCst);
         let announced = self.iter().map(|seat| seat.announced.load(Ordering::Acquire));
@@ -112,6 +127,33 @@ impl Registry {
     pub(crate) fn stamp(&self) -> u64 {
         fence(Ordering::SeqCst);
         self.epoch.0.fetch_add(1, Ordering::AcqRel)
+    }
+
+    /// The mark for what was unlinked before this call: like a stamp, but the epoch does not move.
+    pub(crate) fn mark(&self) -> u64 {
+        fence(Ordering::SeqCst);
+        self.epoch.0.load(Ordering::SeqCst)
+    }
+
+    /// What was marked, or stamped, below this is out of the reach of all readers, fenced or not.
+    pub(crate) fn safe(&self) -> u64 {
+        self.safe.0.load(Ordering::Acquire)
+    }
+
+    /// Moves the epoch on and looks what has come out of reach. Takes microseconds; does nothing while another thread is at it.
+    pub(crate) fn advance(&self) {
+        if self.advancing.swap(1, Ordering::Acquire) != 0 {
+            return;
+        }
+        let next = self.epoch.0.fetch_add(1, Ordering::SeqCst) + 1;
+        // From here on each reader either shows its seat or finds nothing that was marked below `next`.
+        fence_everywhere();
+        let announced = self.iter().map(|seat| seat.announced.load(Ordering::Acquire));
+        let horizon = announced.filter(|epoch| *epoch != QUIET).min().unwrap_or(next).min(next);
+        if horizon > self.safe.0.load(Ordering::Relaxed) {
+            self.safe.0.store(horizon, Ordering::Release);
+        }
+        self.advancing.store(0, Ordering::Release);
     }
 
     fn iter(&self) -> impl Iterator<Item = &'static Seat> {
@@ -126,24 +168,35 @@ impl Registry {
 }
 
 impl Seat {
-    /// Announces a read, unless one is announced; answers whether it did. The owner of the seat calls this.
+    /// Announces a read, unless one is announced; answers what to leave the seat with. The owner of the seat calls this.
+    ///
+    /// Only a `fenced` read is seen by [`horizon`](Registry::horizon); [`advance`](Registry::advance) sees all.
     #[inline]
-    pub(crate) fn enter(&self, registry: &Registry) -> bool {
-        let outermost = self.announced.load(Ordering::Relaxed) == QUIET;
-        if outermost {
-            announce(&self.announced, registry.epoch.0.load(Ordering::Acquire));
+    pub(crate) fn enter(&self, registry: &Registry, fenced: bool) -> u64 {
+        let before = self.announced.load(Ordering::Relaxed);
+        if before == QUIET {
+            let epoch = registry.epoch.0.load(Ordering::Acquire);
+            if fenced {
+                announce(&self.announced, epoch);
+            } else {
+                announce_lightly(&self.announced, epoch);
+            }
+        } else if fenced {
+            // The outer read may have had no fence.
+            fence(Ordering::SeqCst);
         }
-        outermost
+        before
     }
 
-    /// Ends the read that `enter` announced.
+    /// Ends the read that `enter` announced, unless it was within another, by what `enter` answered.
     #[inline]
-    pub(crate) fn leave(&self) {
-        self.announced.store(QUIET, Ordering::Release);
+    pub(crate) fn leave(&self, before: u64) {
+        self.announced.store(before, Ordering::Release);
     }
 
     /// Gives the seat back.
     pub(crate) fn vacate(&self) {
+        self.announced.store(QUIET, Ordering::Release);
         self.taken.store(0, Ordering::Release);
     }
 

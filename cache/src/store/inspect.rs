@@ -4,8 +4,8 @@ use std::borrow::Borrow;
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hash};
 
-use super::shard::Held;
-use super::{Store, threads};
+use super::shard::{Held, Shard};
+use super::Store;
 use crate::expiry::NEVER;
 use crate::expiry::rule::Span;
 use crate::policy::{Policy, Standing};
@@ -66,9 +66,9 @@ impl<K, V, S> Store<K, V, S> {
         S: BuildHasher,
     {
         let hash = self.hash(key);
-        let pin = threads::pin();
+        let pin = Shard::<K, V>::pin();
         let held = self.lock(hash);
-        let entry = self.shard(hash).find(&pin, hash as u32, |other| other.borrow() == key)?;
+        let entry = self.shard(hash).find(&pin, hash as u32, move |other| other.borrow() == key)?;
         let now = if entry.may_expire() { self.clock.now() } else { 0 };
         if entry.deadline() <= now {
             return None;
@@ -115,7 +115,7 @@ impl<K, V, S> Store<K, V, S> {
     {
         let hash = self.hash(key);
         let mut held = self.lock(hash);
-        if let Some(token) = held.find(hash as u32, |other| other == key) {
+        if let Some(token) = held.find(hash as u32, move |other| other == key) {
             let (state, facts) = held.parts();
             state.policy.recall(token, frequency, facts);
         }

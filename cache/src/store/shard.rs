@@ -170,7 +170,7 @@ impl<'a, K, V> Held<'a, K, V> {
         for token in tokens {
             self.discard(token, Cause::Explicit, budget, departed);
         }
-        self.collect(true, departed.garbage());
+        self.collect_all(departed.garbage());
         self.compact_if_empty();
     }
 
@@ -187,7 +187,8 @@ impl<'a, K, V> Held<'a, K, V> {
         let (mut entries, mut weight, mut expiring) = (0, 0, 0);
         for token in self.tokens_from(0) {
             let entry = self.entry(token);
-            let found = self.find(entry.hash(), |key| key == entry.key());
+            let key = entry.key();
+            let found = self.find(entry.hash(), move |other| other == key);
             assert_eq!(found, Some(token), "the index finds each entry under its token");
             if entry.may_expire() {
                 expiring += 1;

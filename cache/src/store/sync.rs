@@ -1,7 +1,8 @@
 //! The atomics of the engine, behind one seam, so that the models in `tests/models.rs` can run the same files under a
 //! checker that tries every interleaving.
 
-use std::sync::atomic::{Ordering, compiler_fence};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
 
 pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
 
@@ -22,6 +23,50 @@ pub(crate) fn announce(cell: &AtomicU64, value: u64) {
         cell.store(value, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
+}
+
+/// Whether the system puts fences into other threads, so that readers need none.
+static FENCES_FOR_OTHERS: AtomicBool = AtomicBool::new(false);
+
+/// Finds out whether the system can put fences into other threads. Every cache calls this before it is used.
+pub(crate) fn prepare_fences() {
+    static PREPARED: OnceLock<()> = OnceLock::new();
+    PREPARED.get_or_init(|| FENCES_FOR_OTHERS.store(can_fence_others(), Ordering::SeqCst));
+}
+
+#[cfg(target_os = "linux")]
+fn can_fence_others() -> bool {
+    use rustix::thread::{MembarrierCommand, membarrier};
+    membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok()
+        && membarrier(MembarrierCommand::PrivateExpedited).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn can_fence_others() -> bool {
+    false
+}
+
+/// Stores a value so that every later load of this thread is ordered after the store for a thread that calls
+/// [`fence_everywhere`].
+#[inline]
+pub(crate) fn announce_lightly(cell: &AtomicU64, value: u64) {
+    if FENCES_FOR_OTHERS.load(Ordering::Relaxed) {
+        cell.store(value, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+    } else {
+        announce(cell, value);
+    }
+}
+
+/// A fence in every thread of the program that runs, this one included; those that do not run have passed one.
+pub(crate) fn fence_everywhere() {
+    fence(Ordering::SeqCst);
+    #[cfg(target_os = "linux")]
+    if FENCES_FOR_OTHERS.load(Ordering::Relaxed) {
+        use rustix::thread::{MembarrierCommand, membarrier};
+        membarrier(MembarrierCommand::PrivateExpedited).expect("the system granted this fence before");
+    }
+    fence(Ordering::SeqCst);
 }
 
 /// Asks the processor to fetch a cache line; any address will do.

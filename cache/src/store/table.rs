@@ -5,8 +5,9 @@
 //! ```
 //!
 //! A key's home is a bucket; when that is full it goes to the next one that is not, and each bucket on the way counts one
-//! more that has *passed* it. A search therefore stops at the first bucket that nobody has passed. Eight tags are compared at a
-//! time by arithmetic on a word. Nothing is ever moved, so a reader cannot miss a key that stays: growth builds
+//! more that has *passed* it. A search therefore stops at the first bucket that nobody has passed. All tags of a
+//! bucket are compared at once: a search that asked one part after the other would branch on where the key happens to lie, and
+//! each wrong guess would wait for memory. Nothing is ever moved, so a reader cannot miss a key that stays: growth builds
 //! another table. The table knows tokens and 32 bits of each hash, no keys: the caller compares.
 //!
 //! One writer at a time; any number of readers, who may see a token that was just removed (it stays valid for them, see
@@ -15,10 +16,10 @@
 //!
 //! Source: the layout is that of F14 (N. Bronson and X. Shi, Facebook, 2019). Departure: readers need no lock.
 
-use std::ptr;
 use std::sync::atomic::Ordering;
 
-use super::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, prefetch};
+use super::compare::equal_bytes;
+use super::sync::{AtomicU32, AtomicU64};
 
 /// In a way that is free. No entry has this token.
 const NONE: u32 = u32::MAX;
@@ -27,15 +28,15 @@ const WAYS: usize = 12;
 /// How full a table is meant to be at most, in hundredths: beyond, searches pass too many full buckets.
 const FULL: usize = 76;
 
-const LOW: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
+/// The bits of a comparison that belong to ways.
+const ALL_WAYS: u32 = (1 << WAYS) - 1;
+/// Where the count of those who passed begins in the second word of a bucket.
+const PASSED: u32 = 32;
 
 #[repr(C, align(64))]
 pub(crate) struct Bucket {
-    tags: AtomicU64,
-    more_tags: AtomicU32,
-    /// How many keys live beyond that would have liked to live here or before.
-    passed: AtomicU32,
+    /// Twelve tags, one byte each, and above them how many keys live beyond that would have liked to live here or before.
+    tags: [AtomicU64; 2],
     tokens: [AtomicU32; WAYS],
 }
 
@@ -44,113 +45,64 @@ pub(crate) struct Table {
     buckets: Box<[Bucket]>,
 }
 
-/// Where the buckets of a table are, as numbers that may be out of date: good for fetching memory ahead, for nothing else.
-pub(crate) struct Ahead {
-    start: AtomicPtr<Bucket>,
-    len: AtomicUsize,
-}
-
-impl Ahead {
-    pub(crate) fn new() -> Self {
-        Self { start: AtomicPtr::new(ptr::null_mut()), len: AtomicUsize::new(0) }
-    }
-
-    pub(crate) fn set(&self, table: Option<&Table>) {
-        let buckets = table.map_or(&[][..], |table| &*table.buckets);
-        self.start.store(buckets.as_ptr().cast_mut(), Ordering::Relaxed);
-        self.len.store(buckets.len(), Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn fetch(&self, hash: u32) {
-        let home = home(hash, self.len.load(Ordering::Relaxed));
-        prefetch(self.start.load(Ordering::Relaxed).wrapping_add(home));
-    }
-}
-
 /// The bucket that a hash would like.
 #[inline]
 fn home(hash: u32, buckets: usize) -> usize {
     ((u64::from(hash) * buckets as u64) >> 32) as usize
 }
 
-/// The high bit of each byte that is zero. Exact up to the lowest such byte, above it there may be false ones; this costs a
-/// comparison of keys now and then, and saves an instruction always.
-#[inline]
-const fn zero_bytes(word: u64) -> u64 {
-    word.wrapping_sub(LOW) & !word & HIGH
-}
-
-#[inline]
-const fn zero_bytes_of_four(word: u32) -> u32 {
-    word.wrapping_sub(LOW as u32) & !word & HIGH as u32
-}
-
 /// Eight bits of the hash, never zero, which means "free". The home takes its bits from the other end.
 #[inline]
-const fn tag_of(hash: u32) -> u64 {
-    let tag = hash & 0xFF;
-    (tag + (tag == 0) as u32) as u64
+const fn tag_of(hash: u32) -> u8 {
+    let tag = hash as u8;
+    tag + (tag == 0) as u8
 }
 
 impl Bucket {
     fn new() -> Self {
-        Self {
-            tags: AtomicU64::new(0),
-            more_tags: AtomicU32::new(0),
-            passed: AtomicU32::new(0),
-            tokens: std::array::from_fn(|_| AtomicU32::new(NONE)),
-        }
+        Self { tags: [AtomicU64::new(0), AtomicU64::new(0)], tokens: std::array::from_fn(|_| AtomicU32::new(NONE)) }
     }
 
-    /// The first way under a tag of whose token `is` says yes.
+    /// What `pick` makes of the first token under a tag of which it makes something, and the token's way; or else whether
+    /// keys have passed this bucket.
     #[inline]
-    fn find(&self, tag: u64, mut is: impl FnMut(u32) -> bool) -> Option<(usize, u32)> {
-        let mut matches = zero_bytes(self.tags.load(Ordering::Acquire) ^ (tag * LOW));
+    fn find<T>(&self, tag: u8, pick: impl Fn(u32) -> Option<T>) -> Result<(usize, T), bool> {
+        let words = [self.tags[0].load(Ordering::Acquire), self.tags[1].load(Ordering::Acquire)];
+        let mut matches = equal_bytes(words, tag) & ALL_WAYS;
         while matches != 0 {
-            let way = matches.trailing_zeros() as usize / 8;
-            let token = self.tokens[way].load(Ordering::Acquire);
-            if is(token) {
-                return Some((way, token));
+            let way = matches.trailing_zeros() as usize;
+            // The bound is known, but not to the compiler.
+            if let Some(token) = self.tokens.get(way)
+                && let Some(picked) = pick(token.load(Ordering::Acquire))
+            {
+                return Ok((way, picked));
             }
             matches &= matches - 1;
         }
-        let mut matches = zero_bytes_of_four(self.more_tags.load(Ordering::Acquire) ^ (tag * LOW) as u32);
-        while matches != 0 {
-            let way = 8 + matches.trailing_zeros() as usize / 8;
-            // `& 15` cannot change anything, but tells the compiler the bound together with the array's length.
-            let token = self.tokens.get(way)?.load(Ordering::Acquire);
-            if is(token) {
-                return Some((way, token));
-            }
-            matches &= matches - 1;
-        }
-        None
+        Err(words[1] >> PASSED != 0)
     }
 
     fn free_way(&self) -> Option<usize> {
-        let free = zero_bytes(self.tags.load(Ordering::Relaxed));
-        if free != 0 {
-            return Some(free.trailing_zeros() as usize / 8);
-        }
-        let free = zero_bytes_of_four(self.more_tags.load(Ordering::Relaxed));
-        (free != 0).then(|| 8 + free.trailing_zeros() as usize / 8)
+        let words = [self.tags[0].load(Ordering::Relaxed), self.tags[1].load(Ordering::Relaxed)];
+        let free = equal_bytes(words, 0) & ALL_WAYS;
+        (free != 0).then(|| free.trailing_zeros() as usize)
     }
 
-    fn set_tag(&self, way: usize, tag: u64) {
-        if way < 8 {
-            let shift = way * 8;
-            let tags = self.tags.load(Ordering::Relaxed) & !(0xFF << shift);
-            self.tags.store(tags | tag << shift, Ordering::Release);
-        } else {
-            let shift = (way - 8) * 8;
-            let tags = self.more_tags.load(Ordering::Relaxed) & !(0xFF << shift);
-            self.more_tags.store(tags | (tag as u32) << shift, Ordering::Release);
-        }
+    fn set_tag(&self, way: usize, tag: u8) {
+        let (word, shift) = (&self.tags[way / 8], way % 8 * 8);
+        let others = word.load(Ordering::Relaxed) & !(0xFF << shift);
+        word.store(others | u64::from(tag) << shift, Ordering::Release);
     }
 
-    fn pass(&self, by: u32) {
-        self.passed.store(self.passed.load(Ordering::Relaxed).wrapping_add(by), Ordering::Release);
+    fn passed(&self) -> u64 {
+        self.tags[1].load(Ordering::Relaxed) >> PASSED
+    }
+
+    /// One more has passed, or one fewer.
+    fn pass(&self, more: bool) {
+        let word = self.tags[1].load(Ordering::Relaxed);
+        let one = 1 << PASSED;
+        self.tags[1].store(if more { word + one } else { word - one }, Ordering::Release);
     }
 }
 
@@ -171,29 +123,56 @@ impl Table {
         home(hash, self.buckets.len())
     }
 
-    /// The way of a token of whose key `is` says yes, as its bucket and the place in it.
+    /// What `pick` makes of the first token under a hash of which it makes something. It is copied, so that nothing of the
+    /// usual way has to lie in memory for the unusual one.
     #[inline]
-    fn search(&self, hash: u32, mut is: impl FnMut(u32) -> bool) -> Option<(usize, usize, u32)> {
-        let tag = tag_of(hash);
-        let mut at = self.home(hash);
+    pub(crate) fn find<T>(&self, hash: u32, pick: impl Fn(u32) -> Option<T> + Copy) -> Option<T> {
+        let home = self.home(hash);
+        // Most keys are in their home, and most that are not there are nowhere.
+        match self.buckets[home].find(tag_of(hash), pick) {
+            Ok((_, picked)) => Some(picked),
+            Err(false) => None,
+            Err(true) => self.find_beyond(home, hash, pick).map(|(_, _, picked)| picked),
+        }
+    }
+
+    /// Goes on searching after the home; answers the bucket and the way as well.
+    #[inline(never)]
+    fn find_beyond<T>(
+        &self,
+        home: usize,
+        hash: u32,
+        pick: impl Fn(u32) -> Option<T> + Copy,
+    ) -> Option<(usize, usize, T)> {
         // A table that was filled far beyond its room may have been passed everywhere.
-        for _ in 0..self.buckets.len() {
-            let bucket = &self.buckets[at];
-            if let Some((way, token)) = bucket.find(tag, &mut is) {
-                return Some((at, way, token));
+        let mut at = home;
+        for _ in 1..self.buckets.len() {
+            at = self.after(at);
+            match self.buckets[at].find(tag_of(hash), pick) {
+                Ok((way, picked)) => return Some((at, way, picked)),
+                Err(false) => return None,
+                Err(true) => {}
             }
-            if bucket.passed.load(Ordering::Acquire) == 0 {
-                return None;
-            }
-            at = if at + 1 == self.buckets.len() { 0 } else { at + 1 };
         }
         None
     }
 
-    /// The token of whose key `is` says yes.
+    /// The bucket and the way of a token.
     #[inline]
-    pub(crate) fn find(&self, hash: u32, is: impl FnMut(u32) -> bool) -> Option<u32> {
-        self.search(hash, is).map(|(_, _, token)| token)
+    fn place_of(&self, hash: u32, token: u32) -> Option<(usize, usize)> {
+        let home = self.home(hash);
+        let is = move |other: u32| (other == token).then_some(());
+        match self.buckets[home].find(tag_of(hash), is) {
+            Ok((way, ())) => Some((home, way)),
+            Err(false) => None,
+            Err(true) => self.find_beyond(home, hash, is).map(|(at, way, ())| (at, way)),
+        }
+    }
+
+    /// The bucket where a search goes on.
+    #[inline]
+    fn after(&self, bucket: usize) -> usize {
+        if bucket + 1 == self.buckets.len() { 0 } else { bucket + 1 }
     }
 
     /// Adds a token that is not in the table. For the one writer.
@@ -211,44 +190,43 @@ impl Table {
                 bucket.set_tag(way, tag_of(hash));
                 return;
             }
-            bucket.pass(1);
-            at = if at + 1 == self.buckets.len() { 0 } else { at + 1 };
+            bucket.pass(true);
+            at = self.after(at);
         }
         unreachable!("the writer makes a larger table before this one is full");
     }
 
     /// Takes a token out; answers whether it was there. For the one writer.
     pub(crate) fn remove(&self, hash: u32, token: u32) -> bool {
-        let Some((at, way, _)) = self.search(hash, |other| other == token) else { return false };
+        let Some((at, way)) = self.place_of(hash, token) else { return false };
         self.buckets[at].set_tag(way, 0);
         // The tag alone does not hide the token: the search for tags may be wrong, and a reader may have seen the old one.
         self.buckets[at].tokens[way].store(NONE, Ordering::Release);
         let mut passed = self.home(hash);
         while passed != at {
-            self.buckets[passed].pass(u32::MAX);
-            passed = if passed + 1 == self.buckets.len() { 0 } else { passed + 1 };
+            self.buckets[passed].pass(false);
+            passed = self.after(passed);
         }
         true
     }
 
     /// Puts another token in the place of one; answers whether that was there. For the one writer.
     pub(crate) fn replace(&self, hash: u32, old: u32, new: u32) -> bool {
-        let Some((at, way, _)) = self.search(hash, |other| other == old) else { return false };
+        let Some((at, way)) = self.place_of(hash, old) else { return false };
         self.buckets[at].tokens[way].store(new, Ordering::Release);
         true
     }
 
     /// How many have passed each bucket, summed. For the validator.
     pub(crate) fn passed(&self) -> u64 {
-        self.buckets.iter().map(|bucket| u64::from(bucket.passed.load(Ordering::Relaxed))).sum()
+        self.buckets.iter().map(Bucket::passed).sum()
     }
 
     /// How many tokens there are, counted. For the validator.
     pub(crate) fn count(&self) -> usize {
         let taken = |bucket: &Bucket| {
-            let tags = bucket.tags.load(Ordering::Relaxed).to_le_bytes();
-            let more = bucket.more_tags.load(Ordering::Relaxed).to_le_bytes();
-            tags.into_iter().chain(more).filter(|tag| *tag != 0).count()
+            let words = [bucket.tags[0].load(Ordering::Relaxed), bucket.tags[1].load(Ordering::Relaxed)];
+            WAYS - (equal_bytes(words, 0) & ALL_WAYS).count_ones() as usize
         };
         self.buckets.iter().map(taken).sum()
     }

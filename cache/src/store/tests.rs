@@ -49,7 +49,7 @@ mod table {
                 }
                 prop_assert_eq!(table.count(), model.len());
                 for (key, token) in &model {
-                    prop_assert_eq!(table.find(hash(*key), |other| other == *token), Some(*token));
+                    prop_assert_eq!(table.find(hash(*key), move |other| other == *token), Some(*token));
                 }
             }
             for (key, token) in &model {

@@ -31,51 +31,49 @@ pub(crate) fn registry() -> &'static Registry {
 /// While it lives, nothing that this thread can find is reused. Stays on its thread.
 pub(crate) struct Pin {
     seat: &'static Seat,
-    kind: Kind,
+    /// What the seat showed before, and shows again afterwards; or [`BORROWED`].
+    before: u64,
+    fenced: bool,
     stays: PhantomData<*const ()>,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    /// Within another pin of the thread, which ends later.
-    Inner,
-    Outer,
-    /// The thread is about to end and has given its seat back; this one is borrowed.
-    Guest,
-}
+/// The thread is about to end and has given its seat back; this one is borrowed for the pin.
+const BORROWED: u64 = u64::MAX;
 
-/// Announces a read.
+/// Announces a read, with a fence or without; see [`epoch`](super::epoch).
 #[inline]
-pub(crate) fn pin() -> Pin {
+pub(crate) fn pin(fenced: bool) -> Pin {
     match SEAT.get() {
-        Some(seat) => {
-            let kind = if seat.enter(&REGISTRY) { Kind::Outer } else { Kind::Inner };
-            Pin { seat, kind, stays: PhantomData }
-        }
-        None => pin_first(),
+        Some(seat) => Pin { seat, before: seat.enter(&REGISTRY, fenced), fenced, stays: PhantomData },
+        None => pin_first(fenced),
     }
 }
 
 #[cold]
-fn pin_first() -> Pin {
+fn pin_first(fenced: bool) -> Pin {
     let seat = REGISTRY.take_seat();
-    let kind = if OWNER.try_with(|_| ()).is_ok() {
+    let mut before = seat.enter(&REGISTRY, fenced);
+    if OWNER.try_with(|_| ()).is_ok() {
         SEAT.set(Some(seat));
-        Kind::Outer
     } else {
-        Kind::Guest
-    };
-    seat.enter(&REGISTRY);
-    Pin { seat, kind, stays: PhantomData }
+        before = BORROWED;
+    }
+    Pin { seat, before, fenced, stays: PhantomData }
 }
 
 /// A number that no other thread has at the same time; small ones first.
 #[inline]
 pub(crate) fn index() -> usize {
-    SEAT.get().map_or_else(|| pin().index(), Seat::index)
+    SEAT.get().map_or_else(|| pin(false).index(), Seat::index)
 }
 
 impl Pin {
+    /// Whether the read was announced with a fence.
+    #[inline]
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.fenced
+    }
+
     /// A number that no other thread has at the same time; small ones first.
     #[inline]
     pub(crate) fn index(&self) -> usize {
@@ -86,11 +84,10 @@ impl Pin {
 impl Drop for Pin {
     #[inline]
     fn drop(&mut self) {
-        if self.kind != Kind::Inner {
-            self.seat.leave();
-            if self.kind == Kind::Guest {
-                self.seat.vacate();
-            }
+        if self.before == BORROWED {
+            self.seat.vacate();
+        } else {
+            self.seat.leave(self.before);
         }
     }
 }
@@ -101,19 +98,19 @@ mod tests {
 
     #[test]
     fn a_pin_within_a_pin_keeps_the_seat_until_the_outer_one_ends() {
-        let outer = pin();
+        let outer = pin(true);
         let announced = registry().horizon();
         assert_ne!(announced, u64::MAX);
         registry().stamp();
-        drop(pin());
-        assert!(pin().kind == Kind::Inner);
+        drop(pin(true));
+        assert_eq!(pin(false).before, announced);
         assert!(registry().horizon() <= announced, "the outer read is still announced");
         drop(outer);
     }
 
     #[test]
     fn threads_that_come_later_take_over_seats() {
-        let seats = (0..64).map(|_| std::thread::spawn(|| pin().index()).join().unwrap());
+        let seats = (0..64).map(|_| std::thread::spawn(|| pin(true).index()).join().unwrap());
         assert!(seats.max().unwrap() < 48, "each thread ended before the next began");
     }
 }

@@ -14,6 +14,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("cache/src/store/arena.rs", "readers share slots that writers reuse"),
     ("cache/src/store/slots.rs", "slots are filled and emptied by hand"),
     ("cache/src/store/epoch.rs", "a list whose nodes are never freed"),
+    ("cache/src/store/compare.rs", "instructions of one processor"),
     ("cache/src/store/sync.rs", "a prefetch"),
     ("cache/src/store/chunked.rs", "owns its chunks through atomic pointers"),
     ("monitor/src/reclaim/trim.rs", "malloc_trim is a C function"),
