@@ -9,10 +9,13 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::PolicyKind;
 
+/// Set beside the place of a policy that is exact, so that a hit needs to look at nothing else.
+const EXACT: u8 = 1 << 7;
+
 /// Which policy a cache has.
 #[derive(Debug)]
 pub(crate) struct InForce {
-    /// Place in [`PolicyKind::ALL`].
+    /// Place in [`PolicyKind::ALL`], and [`EXACT`].
     place: AtomicU8,
     /// Held while shards are changed, so that two changes do not cross.
     changing: Mutex<()>,
@@ -25,14 +28,14 @@ impl InForce {
 
     #[inline]
     pub(crate) fn kind(&self) -> PolicyKind {
-        let place = usize::from(self.place.load(Ordering::Relaxed));
+        let place = usize::from(self.place.load(Ordering::Relaxed) & !EXACT);
         PolicyKind::ALL.get(place).copied().unwrap_or_default()
     }
 
     /// Whether each single use is wanted.
     #[inline]
     pub(crate) fn is_exact(&self) -> bool {
-        self.kind().is_exact()
+        self.place.load(Ordering::Relaxed) & EXACT != 0
     }
 
     /// Begins a change.
@@ -58,7 +61,8 @@ impl Change<'_> {
 }
 
 fn place(kind: PolicyKind) -> u8 {
-    PolicyKind::ALL.iter().position(|other| *other == kind).unwrap_or(0) as u8
+    let place = PolicyKind::ALL.iter().position(|other| *other == kind).unwrap_or(0) as u8;
+    if kind.is_exact() { place | EXACT } else { place }
 }
 
 #[cfg(test)]

@@ -60,6 +60,20 @@ async fn null_lifts_a_limit_and_one_may_take_the_place_of_the_other() {
 }
 
 #[tokio::test]
+async fn the_policy_changes_and_every_entry_stays() {
+    let app = filled().await;
+    let before = get(&app, CACHE).await.json();
+    for policy in ["arc", "LFU", "fifo", "ttl", "lru", "adaptive"] {
+        let answer = patch(&app, CACHE, format!("{{\"policy\": \"{policy}\"}}")).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        let body = answer.json();
+        assert_eq!(body["settings"]["policy"], policy.to_lowercase());
+        assert_eq!(body["left_entries"], 0);
+        assert_eq!(body["metrics"]["size_entries"], before["metrics"]["size_entries"], "{policy}");
+    }
+}
+
+#[tokio::test]
 async fn whatever_is_wrong_nothing_changes() {
     let app = filled().await;
     let before = get(&app, CACHE).await.json();

@@ -193,7 +193,7 @@ fn explain(cache: &dyn AnyCache, error: &BuildError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use trimtab_cache::Caches;
+    use trimtab_cache::{Caches, PolicyKind};
 
     use super::*;
 
@@ -207,6 +207,13 @@ mod tests {
     fn limits(cache: &dyn AnyCache) -> (Option<u64>, Option<u64>) {
         let settings = cache.settings();
         (settings.max_entries, settings.max_bytes.map(ByteSize::as_u64))
+    }
+
+    #[test]
+    fn the_page_offers_every_policy() {
+        let names = PolicyKind::ALL.map(|kind| format!("'{kind}'")).join(", ");
+        let script = include_str!("../dashboard/app.js");
+        assert!(script.contains(&format!("const POLICIES = [{names}];")), "POLICIES lists {names}");
     }
 
     #[test]
