@@ -55,7 +55,7 @@ impl<K, V, S> fmt::Debug for Cache<K, V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
             .field("name", &self.store.name)
-            .field("policy", &self.store.policy)
+            .field("policy", &self.store.policy())
             .field("entries", &self.len())
             .finish_non_exhaustive()
     }
@@ -253,7 +253,28 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// The policy in force.
     pub fn policy(&self) -> PolicyKind {
-        self.store.policy
+        self.store.policy()
+    }
+
+    /// Changes the policy; all entries stay, and are queued under the new policy in the order of the old one. What both can
+    /// count, uses of late, is taken along. Does nothing if the policy is in force already.
+    ///
+    /// # Complexity
+    ///
+    /// O(n log n), one shard after the other. Writers to a shard wait while it is changed; readers and other shards go on.
+    ///
+    /// ```
+    /// use trimtab_cache::{Cache, PolicyKind};
+    ///
+    /// let cache = Cache::new(2);
+    /// cache.insert_many([("a", 1), ("b", 2)]);
+    /// cache.set_policy(PolicyKind::Fifo);
+    /// cache.get("a");
+    /// cache.insert("c", 3);
+    /// assert_eq!((cache.policy(), cache.peek("a"), cache.peek("b")), (PolicyKind::Fifo, None, Some(2)));
+    /// ```
+    pub fn set_policy(&self, policy: PolicyKind) {
+        self.store.set_policy(policy);
     }
 
     /// How many entries are held, those included that have expired but were not removed yet.

@@ -18,6 +18,7 @@ use crate::bytes::ByteCache;
 use crate::cache::Cache;
 use crate::config::{CacheSettings, Compression};
 use crate::error::{BuildError, CachesError, NameError};
+use crate::policy::PolicyKind;
 use crate::stats::CacheStats;
 
 /// The longest name of a cache.
@@ -29,7 +30,7 @@ pub const CACHES_MAX: usize = 256;
 pub trait AnyCache: fmt::Debug + Send + Sync {
     /// The name.
     fn name(&self) -> &str;
-    /// The settings in force: those it was made with, and later changes of limits and time to live.
+    /// The settings in force: those it was made with, and later changes of limits, time to live and policy.
     fn settings(&self) -> CacheSettings;
     /// The statistics.
     fn stats(&self) -> CacheStats;
@@ -65,6 +66,8 @@ pub trait AnyCache: fmt::Debug + Send + Sync {
     ///
     /// As [`Cache::set_ttl`].
     fn set_ttl(&self, ttl: Option<Duration>) -> Result<(), BuildError>;
+    /// Changes the policy, and keeps all entries; see [`Cache::set_policy`].
+    fn set_policy(&self, policy: PolicyKind);
     /// Name of the key type.
     fn key_type(&self) -> &'static str;
     /// Name of the value type.
@@ -133,6 +136,9 @@ macro_rules! forward {
         }
         fn set_ttl(&self, ttl: Option<Duration>) -> Result<(), BuildError> {
             self$($cache)+.set_ttl(ttl)
+        }
+        fn set_policy(&self, policy: PolicyKind) {
+            self$($cache)+.set_policy(policy);
         }
         fn as_any(&self) -> &dyn Any {
             &self.cache

@@ -33,7 +33,8 @@ pub struct CacheSettings {
     pub max_bytes: Option<ByteSize>,
     /// Time after which a value is no longer returned, such as "5m"; absent for never, which is the default.
     pub ttl: Option<Duration>,
-    /// Who has to leave when there is no room: "adaptive" (default) or "lru".
+    /// Who has to leave when there is no room: "adaptive" (default), "lru", "lfu", "fifo", "ttl" or "arc". Can be changed
+    /// while the cache runs; entries stay.
     pub policy: PolicyKind,
     /// How large values of a byte cache are compressed: "off" or "lz4". Default: "off".
     /// Concerns byte caches only.

@@ -19,11 +19,11 @@ use crate::policy::PolicyKind;
 pub struct Explanation {
     /// The policy in force.
     pub policy: PolicyKind,
-    /// Part of the policy's order that the entry is in: `recency` for LRU; `window`, `probation` or `main` for the
-    /// adaptive policy.
+    /// Part of the policy's order that the entry is in: `window`, `probation` or `main` for the adaptive policy; `recency`
+    /// for LRU, `frequency` for LFU, `arrival` for FIFO; `deadline`, or `age` without one, for TTL; `recent` or `frequent` for ARC.
     pub segment: &'static str,
-    /// Estimated uses of late, up to 15, if the policy counts them. Uses since the policy last looked at the entry count up
-    /// to 3.
+    /// Uses, if the policy counts them: under LFU all of them; under the adaptive policy an estimate of those of late, up to
+    /// 15, with at most 3 since the policy last looked at the entry.
     pub frequency: Option<u32>,
     /// Share of the entries that would be evicted before this one, from 0 to 1.
     pub safer_than: f64,

@@ -14,7 +14,7 @@
 //! | [`expiry`] | clocks and deadlines: time to live, time to idle, adaptive |
 //! | [`tags`] | invalidation by tag and by predicate |
 //! | [`weigher`] | what an entry weighs |
-//! | [`policy`] | who has to leave: LRU, or whatever fits the traffic |
+//! | [`policy`] | who has to leave: LRU, LFU, FIFO, TTL, ARC, or whatever fits the traffic; changed while the cache runs |
 //! | [`inspect`] | hottest, coldest, and why an entry is where it is |
 #![cfg_attr(feature = "snapshot", doc = "| [`snapshot`] | a cache written to a file and read back, hottest first |")]
 //! | [`weak`] | values that live as long as somebody uses them |

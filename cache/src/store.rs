@@ -6,6 +6,7 @@
 
 pub(crate) mod arena;
 pub(crate) mod budget;
+mod change;
 mod chunked;
 mod compare;
 mod departed;
@@ -33,6 +34,7 @@ use crate::expiry::rule::{Rule, Span};
 use crate::expiry::{self, Clock, NEVER};
 use crate::listener::Listener;
 use crate::metrics::Handles;
+use crate::policy::in_force::InForce;
 use crate::policy::shadow::{Scale, Shadow};
 use crate::policy::{Engine, Policy, PolicyKind};
 use crate::stats::{CacheStats, Cause, Counters};
@@ -64,13 +66,11 @@ pub(crate) struct Store<K, V, S> {
     pub(crate) name: Arc<str>,
     pub(crate) hasher: S,
     pub(crate) clock: Clock,
-    pub(crate) policy: PolicyKind,
+    policy: InForce,
     shards: Box<[Shard<K, V>]>,
     stripes: Stripes,
-    /// `None` for policies that need no samples.
-    shadow: Option<Shadow>,
-    /// Whether the policy wants to know of each single use.
-    exact: bool,
+    /// At rest under policies that need no samples.
+    shadow: Shadow,
     pub(crate) budget: Budget,
     pub(crate) weigher: Option<Weigher<K, V>>,
     overhead: u64,
@@ -120,24 +120,20 @@ enum Turn {
 impl<K, V, S> Store<K, V, S> {
     pub(crate) fn new(plan: Plan<K, V, S>) -> Self {
         sync::prepare_fences();
-        let adaptive = plan.policy == PolicyKind::Adaptive;
-        let shadow = adaptive.then(Shadow::new);
+        let shadow = Shadow::new(plan.policy == PolicyKind::Adaptive);
         let uniform = plan.weigher.is_none().then_some(plan.overhead);
         let scales = Scales { uniform, by_weight: plan.max_bytes.is_some() };
-        // Hashes spread entries unevenly; some more than the mean fit without growth.
-        let mean = plan.max_entries.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX) / plan.shards);
-        let expected = if plan.shards == 1 { mean } else { mean.saturating_add(mean / 64).saturating_add(64) };
-        let engine = || Engine::new(plan.policy, shadow.as_ref(), expected);
+        let expected = expected(plan.max_entries, plan.shards);
+        let engine = || Engine::new(plan.policy, &shadow, expected);
         let shard = || Shard::new(expected, scales, State::new(engine(), plan.rule.moves()));
         let shards = (0..plan.shards).map(|_| shard()).collect();
         Self {
             name: plan.name,
             hasher: plan.hasher,
             clock: plan.clock,
-            policy: plan.policy,
+            policy: InForce::new(plan.policy),
             shards,
             stripes: Stripes::new(),
-            exact: !adaptive,
             shadow,
             budget: Budget::new(plan.max_entries, plan.max_bytes, uniform),
             weigher: plan.weigher,
@@ -302,15 +298,13 @@ impl<K, V, S> Store<K, V, S> {
 
     /// Tells the shadow what the cache is like.
     fn fit_shadow(&self) {
-        if let Some(shadow) = &self.shadow {
-            let (entries, weight) = (self.budget.entries(), self.budget.weight());
-            shadow.fit(if self.budget.max_bytes() == UNLIMITED {
-                Scale { capacity: self.budget.max_entries(), entries: self.budget.max_entries() }
-            } else {
-                // What there is when the cache is full, whichever limit it was that filled it.
-                Scale { capacity: weight, entries }
-            });
-        }
+        let (entries, weight) = (self.budget.entries(), self.budget.weight());
+        self.shadow.fit(if self.budget.max_bytes() == UNLIMITED {
+            Scale { capacity: self.budget.max_entries(), entries: self.budget.max_entries() }
+        } else {
+            // What there is when the cache is full, whichever limit it was that filled it.
+            Scale { capacity: weight, entries }
+        });
     }
 
     /// Sums the counters of all shards.
@@ -427,15 +421,13 @@ where
             self.found_expired(pin, hash, key, count_miss);
             return None;
         }
-        if self.exact {
+        if self.policy.is_exact() {
             touch_exactly(self.shard(hash), &entry);
         } else {
             entry.touch();
         }
         self.stripes.hit(pin.index());
-        if let Some(shadow) = &self.shadow
-            && shadow.samples(hash)
-        {
+        if self.shadow.samples(hash) {
             self.stripes.put(pin.index(), hash as u32);
         }
         Some(read(entry.value()))
@@ -565,6 +557,7 @@ where
             held.renew(token, pair, &terms.tags, &self.budget, departed)
         } else {
             let weight = pair.weight;
+            held.policy.expect(pair.hash);
             let (mut left, mut freed) = (0, 0);
             while let Some(cause) = self.budget.over_with(weight, left, freed).or_else(|| no_token_left(held)) {
                 // A shard with less than half of its even part keeps what it has; the others make room.
@@ -597,17 +590,18 @@ where
         if self.budget.over().is_some() {
             self.balance(Some(self.shard_of(hash)), departed);
         }
-        if let Some(shadow) = &self.shadow {
-            if !shadow.is_fit() {
-                self.fit_shadow();
-            }
-            let thread = threads::index();
-            let request = shadow.samples(hash).then_some(hash as u32);
-            let mut samples = self.stripes.take(thread, SAMPLES_PER_INSERT).chain(request).peekable();
-            if samples.peek().is_some() {
-                let cost = self.mean_cost();
-                shadow.record(samples, cost);
-            }
+        if !self.shadow.is_running() {
+            return;
+        }
+        if !self.shadow.is_fit() {
+            self.fit_shadow();
+        }
+        let thread = threads::index();
+        let request = self.shadow.samples(hash).then_some(hash as u32);
+        let mut samples = self.stripes.take(thread, SAMPLES_PER_INSERT).chain(request).peekable();
+        if samples.peek().is_some() {
+            let cost = self.mean_cost();
+            self.shadow.record(samples, cost);
         }
     }
 
@@ -715,6 +709,13 @@ where
             }
         }
     }
+}
+
+/// How many entries a shard will have in the end.
+fn expected(max_entries: Option<u64>, shards: usize) -> usize {
+    let mean = max_entries.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX) / shards);
+    // Hashes spread entries unevenly; some more than the mean fit without growth.
+    if shards == 1 { mean } else { mean.saturating_add(mean / 64).saturating_add(64) }
 }
 
 /// A shard may run out of tokens before the cache is full.

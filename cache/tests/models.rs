@@ -35,6 +35,7 @@ mod policy {
         fn set_uses(&self, token: u32, uses: u8);
         fn hash(&self, token: u32) -> u32;
         fn cost(&self, token: u32) -> u32;
+        fn deadline(&self, token: u32) -> u64;
         fn link(&self, token: u32) -> queues::Link;
         fn set_link(&self, token: u32, link: queues::Link);
         fn alike(&self) -> bool;

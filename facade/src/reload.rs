@@ -1,4 +1,4 @@
-//! A changed setting reaches the parts: limits of caches, thresholds of the monitor.
+//! A changed setting reaches the parts: limits and policies of caches, thresholds of the monitor.
 //!
 //! Settings that a part reads only at its start are listed in [`RESTART_ONLY`] and flagged by the change that touches
 //! them, so that nobody believes in an effect that is not there.
@@ -11,15 +11,8 @@ use crate::settings::TrimtabSettings;
 use crate::system::bounded;
 
 /// Settings that only a restart brings into effect.
-pub(crate) const RESTART_ONLY: &[&str] = &[
-    "memory.limit",
-    "cache.*.policy",
-    "cache.*.compression",
-    "cache.*.compress_above",
-    "cache.*.metrics",
-    "server.*",
-    "log.*",
-];
+pub(crate) const RESTART_ONLY: &[&str] =
+    &["memory.limit", "cache.*.compression", "cache.*.compress_above", "cache.*.metrics", "server.*", "log.*"];
 
 /// Keeps the parts in step with the settings for as long as it lives.
 pub(crate) struct Reload {
@@ -69,6 +62,8 @@ fn carry(name: &str, settings: &CacheSettings, profile: Profile, caches: &Caches
 
 /// Applies what a cache can change while it runs.
 fn resize(cache: &dyn AnyCache, settings: &CacheSettings) {
+    // First, so that the policy asked for decides what leaves when a limit falls.
+    cache.set_policy(settings.policy);
     let results = [
         cache.set_max_entries(settings.max_entries),
         cache.set_max_bytes(settings.max_bytes),

@@ -182,12 +182,13 @@ mod over_http {
             changes,
             [
                 (&json!("cache.users.max_entries"), &json!(false)),
-                (&json!("cache.users.policy"), &json!(true)),
+                (&json!("cache.users.policy"), &json!(false)),
                 (&json!("server.token"), &json!(true)),
             ]
         );
         assert_eq!(answer["restart_needed"], true);
-        assert_eq!(users.len(), 10);
+        assert_eq!((users.len(), users.policy().as_str()), (10, "lru"));
+        assert!((90..100).all(|key| users.contains(&key)), "the new policy decided what left");
         let (_, patches) = send(&mut app, Method::GET, "/api/config/patches", Value::Null).await;
         assert_eq!(patches["patches"]["cache"]["users"]["max_entries"], 10);
 
@@ -208,6 +209,9 @@ mod over_http {
         let (status, back) = send(&mut app, Method::DELETE, path, Value::Null).await;
         assert_eq!((status, &back["changes"][0]["new"]), (StatusCode::OK, &json!(100)), "{back}");
         assert_eq!(users.stats().max_entries, Some(100));
+        let (_, back) = send(&mut app, Method::DELETE, "/api/config/patch?path=cache.users.policy", Value::Null).await;
+        assert_eq!((&back["changes"][0]["new"], users.policy().as_str()), (&json!("adaptive"), "adaptive"), "{back}");
+        assert_eq!(users.len(), 10, "a policy that is taken back keeps the entries");
         let (status, _) = send(&mut app, Method::DELETE, path, Value::Null).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "it is taken back already");
         tt.shutdown().await;

@@ -12,7 +12,7 @@
 //! criterion is the sign test for matched pairs, with decay.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
@@ -58,6 +58,8 @@ pub(crate) struct Shadow {
     /// Keys whose bits lie below are in the sample.
     threshold: AtomicU32,
     arm: Arc<Arm>,
+    /// Changes under the lock of the contest only, so that none begins after the end.
+    running: AtomicBool,
     contest: Mutex<Option<Contest>>,
 }
 
@@ -85,8 +87,27 @@ struct Contest {
 }
 
 impl Shadow {
-    pub(crate) fn new() -> Self {
-        Self { threshold: AtomicU32::new(0), arm: Arc::default(), contest: Mutex::new(None) }
+    pub(crate) fn new(running: bool) -> Self {
+        Self {
+            threshold: AtomicU32::new(0),
+            arm: Arc::default(),
+            running: AtomicBool::new(running),
+            contest: Mutex::new(None),
+        }
+    }
+
+    /// Begins or ends the miniatures. The arm stays as it was: what was learned is a better beginning than nothing.
+    pub(crate) fn run(&self, running: bool) {
+        let mut contest = self.contest.lock();
+        self.running.store(running, Ordering::Relaxed);
+        if !running {
+            self.threshold.store(0, Ordering::Relaxed);
+            *contest = None;
+        }
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.load(Ordering::Relaxed)
     }
 
     pub(crate) fn arm(&self) -> Arc<Arm> {
@@ -110,7 +131,7 @@ impl Shadow {
         let fits = contest.as_ref().is_some_and(|contest| {
             near(contest.scale.capacity, scale.capacity) && near(contest.scale.entries, scale.entries)
         });
-        if !fits && scale.entries > 0 {
+        if !fits && scale.entries > 0 && self.is_running() {
             let rate = rate(scale.entries);
             *contest = Some(Contest::new(scale, rate));
             let threshold = (rate * f64::from(1_u32 << SAMPLE_BITS)) as u32;
@@ -210,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_loop_is_met_by_an_arm_that_keeps_what_came_first_and_a_moving_set_by_one_that_does_not() {
-        let shadow = Shadow::new();
+        let shadow = Shadow::new(true);
         shadow.fit(Scale { capacity: 200, entries: 200 });
         // A loop over more than there is room for: recency has nothing.
         play(&shadow, (0..30_000).map(|at| at % 300));
@@ -231,7 +252,7 @@ mod tests {
     fn sample_is_the_larger_the_smaller_the_cache() {
         assert!((rate(10) - 1.0).abs() < 1e-9 && (rate(100) - 0.64).abs() < 1e-9);
         assert!((rate(1_000) - 0.25).abs() < 1e-9 && (rate(1_000_000) - 256e-6).abs() < 1e-9);
-        let shadow = Shadow::new();
+        let shadow = Shadow::new(true);
         assert!(!shadow.samples(0), "nothing is sampled before the size is known");
         shadow.fit(Scale { capacity: 1 << 22, entries: 1 << 22 });
         let sampled = (0..1_u64 << 20).filter(|key| shadow.samples(key << 34)).count();
@@ -239,8 +260,22 @@ mod tests {
     }
 
     #[test]
+    fn an_ended_shadow_samples_nothing_and_begins_afresh() {
+        let shadow = Shadow::new(false);
+        let scale = Scale { capacity: 100, entries: 100 };
+        shadow.fit(scale);
+        assert!(!shadow.is_fit() && !shadow.samples(0));
+        shadow.run(true);
+        shadow.fit(scale);
+        assert!(shadow.is_fit() && shadow.samples(0));
+        shadow.run(false);
+        shadow.fit(scale);
+        assert!(!shadow.samples(0) && shadow.contest.lock().is_none());
+    }
+
+    #[test]
     fn a_changed_capacity_starts_over() {
-        let shadow = Shadow::new();
+        let shadow = Shadow::new(true);
         shadow.fit(Scale { capacity: 100, entries: 100 });
         play(&shadow, 0..50);
         shadow.fit(Scale { capacity: 100, entries: 110 });

@@ -158,6 +158,12 @@ impl<K, V> crate::policy::Facts for Slab<K, V> {
         if self.scales.by_weight { u32::try_from(self.weight(token)).unwrap_or(u32::MAX) } else { 1 }
     }
 
+    fn deadline(&self, token: u32) -> u64 {
+        // A slot without the flag may still have the deadline of an entry before it.
+        let expires = self.slots.get(token).is_some_and(|slot| slot.flag(EXPIRES));
+        if expires { Slab::deadline(self, token) } else { NEVER }
+    }
+
     #[inline]
     fn link(&self, token: u32) -> Link {
         self.slots.get(token).map_or(Link::NONE, |slot| {

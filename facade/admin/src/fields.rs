@@ -140,6 +140,13 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A field that may be left out, but for which `null` means nothing; `why` says so.
+    pub(crate) fn refuse_null(&mut self, field: &'static str, why: &str) {
+        if self.members.iter().any(|(name, value)| name == field && value.get() == "null") {
+            self.error(field, why);
+        }
+    }
+
     /// A field that must be there; `null` counts as a value.
     pub(crate) fn required<T>(
         &mut self,

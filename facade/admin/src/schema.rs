@@ -17,7 +17,7 @@ pub(crate) struct CreateBody {
     /// Time to live of entries that bring none.
     #[schema(exclusive_minimum = 0)]
     ttl_seconds: Option<f64>,
-    /// Who has to leave when there is no room: `adaptive` or `lru`.
+    /// Who has to leave when there is no room: `adaptive`, `lru`, `lfu`, `fifo`, `ttl` or `arc`.
     policy: Option<String>,
     /// Most memory of all entries, overhead included, in MiB.
     #[schema(exclusive_minimum = 0)]
@@ -28,7 +28,7 @@ pub(crate) struct CreateBody {
     enable_metrics: Option<bool>,
 }
 
-/// Limits to be changed. A field that is left out stays; `null` lifts the limit. Unknown fields are refused.
+/// Limits to be changed, or the policy. A field that is left out stays; `null` lifts a limit. Unknown fields are refused.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"max_size": 2000, "memory_limit_mb": 64, "ttl_seconds": null}))]
 pub(crate) struct LimitsBody {
@@ -41,6 +41,8 @@ pub(crate) struct LimitsBody {
     /// Time to live of entries that bring none, for those stored from now on.
     #[schema(exclusive_minimum = 0)]
     ttl_seconds: Option<f64>,
+    /// Who has to leave when there is no room: `adaptive`, `lru`, `lfu`, `fifo`, `ttl` or `arc`. Entries stay; `null` is refused.
+    policy: Option<String>,
 }
 
 /// An entry to be stored.

@@ -312,7 +312,7 @@ fn limits_and_settings_are_changed(browser: &Browser, caches: &Caches) {
     browser.until("its charts show", "document.getElementById('detail-name').textContent === 'app_cache'");
     browser.run("document.getElementById('detail-limits').click()");
     open("the limits are asked for");
-    browser.run("document.querySelector('[data-field=max_size]').value = '50'; document.querySelector('[data-field=ttl_seconds]').value = '90'");
+    browser.run("document.querySelector('[data-field=max_size]').value = '50'; document.querySelector('[data-field=ttl_seconds]').value = '90'; document.querySelector('[data-field=policy]').value = 'arc'");
     browser.screenshot("limits");
     ok();
     browser.until("it tells what left", "document.getElementById('ask-title').textContent === 'Limits changed'");
@@ -321,6 +321,7 @@ fn limits_and_settings_are_changed(browser: &Browser, caches: &Caches) {
     let settings = caches.get("app_cache").expect("the cache").settings();
     assert_eq!((settings.max_entries, settings.max_bytes), (Some(50), Some(ByteSize::mib(8))), "untouched stays");
     assert_eq!(settings.ttl.map(Duration::from), Some(Duration::from_secs(90)));
+    assert_eq!(settings.policy.as_str(), "arc");
 
     browser.run(
         "const box = document.getElementById('settings-filter'); box.value = ''; box.dispatchEvent(new Event('input'))",

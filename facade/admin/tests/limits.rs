@@ -60,6 +60,20 @@ async fn null_lifts_a_limit_and_one_may_take_the_place_of_the_other() {
 }
 
 #[tokio::test]
+async fn the_policy_changes_and_every_entry_stays() {
+    let app = filled().await;
+    let before = get(&app, CACHE).await.json();
+    for policy in ["arc", "LFU", "fifo", "ttl", "lru", "adaptive"] {
+        let answer = patch(&app, CACHE, format!("{{\"policy\": \"{policy}\"}}")).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        let body = answer.json();
+        assert_eq!(body["settings"]["policy"], policy.to_lowercase());
+        assert_eq!(body["left_entries"], 0);
+        assert_eq!(body["metrics"]["size_entries"], before["metrics"]["size_entries"], "{policy}");
+    }
+}
+
+#[tokio::test]
 async fn whatever_is_wrong_nothing_changes() {
     let app = filled().await;
     let before = get(&app, CACHE).await.json();
@@ -71,7 +85,9 @@ async fn whatever_is_wrong_nothing_changes() {
         (r#"{"max_size": 10, "memory_limit_mb": 1e-9}"#, "memory_limit_mb", "less than a byte"),
         (r#"{"max_size": null, "memory_limit_mb": null}"#, "memory_limit_mb", "last limit"),
         (r#"{"max_size": 10, "max_sise": 1}"#, "max_sise", "did you mean `max_size`"),
-        (r#"{"max_size": 10, "policy": "lru"}"#, "policy", "fixed when a cache is created"),
+        (r#"{"max_size": 10, "policy": "lruu"}"#, "policy", "did you mean \"lru\""),
+        (r#"{"policy": null}"#, "policy", "a cache always has one"),
+        (r#"{"policy": "fifo", "memory_limit_mb": 0.00001}"#, "memory_limit_mb", "one entry costs"),
         (r#"{"max_size": 10, "enable_compression": null}"#, "enable_compression", "fixed when a cache is created"),
         (r#"{"max_size": 10, "enable_metrics": false}"#, "enable_metrics", "fixed when a cache is created"),
         (r#"{"max_size": 10, "max_size": null}"#, "max_size", "more than once"),

@@ -45,8 +45,8 @@ pub(crate) struct SimulateArgs {
     #[arg(value_name = "TRACE", required = true)]
     traces: Vec<String>,
 
-    /// Policies to simulate, separated by commas [default: all]
-    #[arg(long, value_name = "POLICY,…", value_delimiter = ',')]
+    /// Policies to simulate, separated by commas: adaptive, lru, lfu, fifo, ttl, arc [default: all]
+    #[arg(long, alias = "policies", value_name = "POLICY,…", value_delimiter = ',')]
     policy: Vec<String>,
 
     /// Cache sizes, in entries or as share of the distinct keys, separated by commas
@@ -325,6 +325,7 @@ mod tests {
     fn policies_are_all_unless_chosen_and_each_once() {
         assert_eq!(parse_policies(&[]).unwrap(), PolicyKind::ALL);
         assert_eq!(parse_policies(&["lru".into(), " lru".into()]).unwrap(), [PolicyKind::Lru]);
+        assert_eq!(parse_policies(&["arc".into(), "lfu".into()]).unwrap(), [PolicyKind::Arc, PolicyKind::Lfu]);
         let error = parse_policies(&["clock".into()]).unwrap_err();
         assert!(error.to_string().contains("adaptive, lru"), "{error}");
     }

@@ -590,6 +590,9 @@ async function clearCache(name) {
   if (ok) await write(`api/memory/cache/${encodeURIComponent(name)}/entries`, { method: 'DELETE' });
 }
 
+/** As `PolicyKind::ALL` has them. */
+const POLICIES = ['adaptive', 'lru', 'lfu', 'fifo', 'ttl', 'arc'];
+
 async function changeLimits(name) {
   const cache = state.frame.caches.find((one) => one.name === name);
   if (!cache) return;
@@ -602,6 +605,9 @@ async function changeLimits(name) {
     const input = el('input', { type: 'text', inputmode: 'decimal', value: before, placeholder: 'no limit', autocomplete: 'off', 'data-field': field });
     return { field, before, input, node: el('label', { class: 'field' }, el('span', {}, label), input) };
   });
+  const policy = el('select', { 'data-field': 'policy' }, ...POLICIES.map((kind) => el('option', { value: kind }, kind)));
+  policy.value = cache.policy;
+  fields.push({ field: 'policy', before: cache.policy, input: policy, node: el('label', { class: 'field' }, el('span', {}, 'Policy'), policy) });
   const changed = () => {
     const body = {};
     for (const { field, before, input } of fields) {
@@ -612,7 +618,7 @@ async function changeLimits(name) {
   };
   const answer = await edit({
     title: `Limits of ${name}`,
-    body: [el('p', {}, 'What is too much leaves at once. A new time to live counts for values stored from now on. Empty means no limit.'),
+    body: [el('p', {}, 'What is too much leaves at once. A new time to live counts for values stored from now on. Empty means no limit. Another policy keeps all entries.'),
       el('div', { class: 'fields' }, ...fields.map((one) => one.node))],
     confirm: 'Change',
     path: `api/memory/cache/${encodeURIComponent(name)}`,

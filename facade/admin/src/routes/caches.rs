@@ -276,7 +276,7 @@ fn settings(app: &App, body: &[u8]) -> Result<CacheSettings, Problem> {
     Ok(settings)
 }
 
-fn policy(text: &str) -> Result<PolicyKind, String> {
+pub(super) fn policy(text: &str) -> Result<PolicyKind, String> {
     let given = string(text)?;
     given.to_ascii_lowercase().parse().map_err(|_| {
         let names = PolicyKind::ALL.map(PolicyKind::as_str);

@@ -1,4 +1,4 @@
-//! Changing the limits of a running cache.
+//! Changing the limits and the policy of a running cache.
 //!
 //! A change is all or nothing. What the cache cannot take is found before anything is evicted: the limit that only
 //! the cache itself can judge (bytes, which need a weigher) is set first, limits are lifted only after the others are
@@ -14,7 +14,7 @@ use trimtab_cache::{AnyCache, BuildError, CacheSettings};
 use trimtab_config::ByteSize;
 use utoipa::ToSchema;
 
-use super::caches::{CacheBody, MEMORY_MAX_MIB};
+use super::caches::{CacheBody, MEMORY_MAX_MIB, policy};
 use super::entries::ttl;
 use super::{MIB, blocking, mib, open_cache};
 use crate::body::read_json;
@@ -35,11 +35,11 @@ pub(super) struct Changed {
     left_mb: f64,
 }
 
-/// Change the limits of a cache
+/// Change the limits or the policy of a cache
 ///
 /// Fields that are absent stay as they are; `null` lifts a limit, but one of `max_size` and `memory_limit_mb` must stay.
-/// What is then too much leaves before the answer; a new time to live counts for values stored from now on. The change
-/// lasts until the program ends, or until the settings of this cache are changed; see `PATCH /api/config`.
+/// What is then too much leaves before the answer; a new time to live counts for values stored from now on. Another policy
+/// takes over all entries in their order, before a new limit lets some leave. The change lasts until the program ends, or until the settings of this cache are changed; see `PATCH /api/config`.
 #[utoipa::path(
     patch,
     path = "/api/memory/cache/{name}",
@@ -71,7 +71,9 @@ fn wished(fields: &mut Fields<'_>, before: &CacheSettings) -> CacheSettings {
         Ok(ByteSize::b((positive(text, "MiB", MEMORY_MAX_MIB)? * MIB) as u64))
     });
     after.ttl = fields.change("ttl_seconds", before.ttl, |text| ttl(text).map(Into::into));
-    for field in ["policy", "enable_compression", "enable_metrics"] {
+    after.policy = fields.change("policy", Some(before.policy), policy).unwrap_or(before.policy);
+    fields.refuse_null("policy", "must be the name of a policy, since a cache always has one; leave it out to keep it");
+    for field in ["enable_compression", "enable_metrics"] {
         fields.fixed(field, "is fixed when a cache is created; leave it out, or create a cache beside this one");
     }
     after
@@ -91,7 +93,12 @@ fn apply(cache: &dyn AnyCache, body: &[u8]) -> Result<Changed, Problem> {
     fields
         .finish_with(|| {
             let (entries, weight) = (cache.len(), cache.weight());
-            set(cache, &before, &after).map_err(|(field, error)| (field, explain(cache, &error)))?;
+            // Before anything leaves: the policy that was asked for decides what. It cannot fail, so it is put back if limits do.
+            cache.set_policy(after.policy);
+            set(cache, &before, &after).map_err(|(field, error)| {
+                cache.set_policy(before.policy);
+                (field, explain(cache, &error))
+            })?;
             Ok((entries, weight))
         })
         .map(|(entries, weight)| {
@@ -100,8 +107,9 @@ fn apply(cache: &dyn AnyCache, body: &[u8]) -> Result<Changed, Problem> {
                 cache = cache.name(),
                 max_entries = after.max_entries,
                 max_bytes = after.max_bytes.map(ByteSize::as_u64),
+                policy = after.policy.as_str(),
                 left_entries,
-                "limits of a cache changed over HTTP"
+                "limits or policy of a cache changed over HTTP"
             );
             Changed { cache: CacheBody::new(cache), left_entries, left_mb: mib(weight.saturating_sub(cache.weight())) }
         })
@@ -185,7 +193,7 @@ fn explain(cache: &dyn AnyCache, error: &BuildError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use trimtab_cache::Caches;
+    use trimtab_cache::{Caches, PolicyKind};
 
     use super::*;
 
@@ -199,6 +207,13 @@ mod tests {
     fn limits(cache: &dyn AnyCache) -> (Option<u64>, Option<u64>) {
         let settings = cache.settings();
         (settings.max_entries, settings.max_bytes.map(ByteSize::as_u64))
+    }
+
+    #[test]
+    fn the_page_offers_every_policy() {
+        let names = PolicyKind::ALL.map(|kind| format!("'{kind}'")).join(", ");
+        let script = include_str!("../dashboard/app.js");
+        assert!(script.contains(&format!("const POLICIES = [{names}];")), "POLICIES lists {names}");
     }
 
     #[test]

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::race;
-use super::stores::{FoyerLfu, FoyerLru, FoyerS3Fifo, Moka, MutexLru, Quick, Store, Trimtab, TrimtabLru};
+use super::stores::{
+    FoyerLfu, FoyerLru, FoyerS3Fifo, Moka, MutexLru, Quick, Store, Trimtab, TrimtabArc, TrimtabFifo, TrimtabLfu, TrimtabLru,
+};
 use crate::frame::{Case, Contender, Measure, Options, Role, Rounds, Row};
 use crate::load::{Stream, families, optimum, traces};
 
@@ -110,6 +112,9 @@ pub(super) fn cases(options: &Options, lengths: &Lengths, notes: &mut Vec<String
                 contenders: vec![
                     contender::<Trimtab<_, _>>(&cell),
                     contender::<TrimtabLru<_, _>>(&cell),
+                    contender::<TrimtabLfu<_, _>>(&cell),
+                    contender::<TrimtabFifo<_, _>>(&cell),
+                    contender::<TrimtabArc<_, _>>(&cell),
                     contender::<Quick<_, _>>(&cell),
                     contender::<Moka<_, _>>(&cell),
                     contender::<FoyerLru<_, _>>(&cell),

@@ -67,6 +67,15 @@ pub struct Trimtab<K, V>(trimtab_cache::Cache<K, V>);
 /// trimtab with the policy LRU.
 pub struct TrimtabLru<K, V>(trimtab_cache::Cache<K, V>);
 
+/// trimtab with the policy LFU.
+pub struct TrimtabLfu<K, V>(trimtab_cache::Cache<K, V>);
+
+/// trimtab with the policy FIFO.
+pub struct TrimtabFifo<K, V>(trimtab_cache::Cache<K, V>);
+
+/// trimtab with the policy ARC.
+pub struct TrimtabArc<K, V>(trimtab_cache::Cache<K, V>);
+
 /// trimtab with everything off that can be switched off and is not needed to be a cache.
 pub struct TrimtabOff<K, V>(trimtab_cache::Cache<K, V>);
 
@@ -97,6 +106,9 @@ macro_rules! ours {
 
 ours!(Trimtab, "trimtab", builder => builder);
 ours!(TrimtabLru, "trimtab lru", builder => builder.policy(PolicyKind::Lru));
+ours!(TrimtabLfu, "trimtab lfu", builder => builder.policy(PolicyKind::Lfu));
+ours!(TrimtabFifo, "trimtab fifo", builder => builder.policy(PolicyKind::Fifo));
+ours!(TrimtabArc, "trimtab arc", builder => builder.policy(PolicyKind::Arc));
 ours!(TrimtabOff, "all off", builder => builder.metrics(false));
 
 /// moka's synchronous cache.
@@ -301,6 +313,9 @@ mod tests {
         let checked = raced!(check());
         assert_eq!(checked.len(), 8);
         keeps_its_promises::<TrimtabLru<u64, u64>>();
+        keeps_its_promises::<TrimtabLfu<u64, u64>>();
+        keeps_its_promises::<TrimtabFifo<u64, u64>>();
+        keeps_its_promises::<TrimtabArc<u64, u64>>();
     }
 
     #[test]
