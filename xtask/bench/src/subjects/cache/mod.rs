@@ -67,7 +67,7 @@ mod tests {
     fn without_traces_the_plan_says_what_was_skipped() {
         let plan = CacheSubject::default().plan(&Options::default()).unwrap();
         assert!(plan.notes.iter().any(|note| note.contains("skipped")));
-        assert_eq!(plan.cases.iter().filter(|case| case.name.starts_with("hits/")).count(), 3 * families::NAMES.len());
+        assert_eq!(plan.cases.iter().filter(|case| case.name.starts_with("hits/")).count(), 6 * families::NAMES.len());
         assert!(!plan.cases.iter().any(|case| case.name.starts_with("replay/oltp")));
     }
 
