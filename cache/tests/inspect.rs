@@ -53,7 +53,8 @@ fn the_adaptive_policy_puts_the_frequent_before_the_rest() {
     let mut hottest: Vec<i32> = cache.hottest(10).into_iter().map(|(key, _)| key).collect();
     hottest.sort_unstable();
     assert_eq!(hottest, (100..110).collect::<Vec<_>>());
-    // One for coming in, and as many as are counted beside an entry that the policy has not looked at since.
-    assert_eq!(cache.explain(&100).unwrap().frequency, Some(4));
+    // One for coming in, and as many as are counted beside an entry that the policy has not looked at since; a sketch may
+    // count what other keys did as well.
+    assert!(cache.explain(&100).unwrap().frequency.is_some_and(|uses| uses >= 4));
     assert!(cache.explain(&100).unwrap().safer_than > 0.9);
 }

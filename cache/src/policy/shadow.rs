@@ -5,6 +5,10 @@
 //! *differ* are counted, a paired comparison: the common noise of the traffic cancels. The arm in force is left when another
 //! leads it by more than one standard error of that count and a little; old counts fade.
 //!
+//! A small cache needs a large share of its keys in the sample, and a request of the sample costs as much as a dozen others. So
+//! after its first lesson the shadow *rests* between bursts, for so many insertions that the sample is a small share of all
+//! requests again; the miniatures warm up, uncounted, at the head of each burst.
+//!
 //! Hits reach the shadow through small rings that readers write without waiting, and that may lose some under
 //! load; inserts take a few out of their own thread's ring each, so no call pays for many.
 //!
@@ -29,10 +33,17 @@ const MINI_LEAST: f64 = 64.0;
 const HALF_LIFE: f64 = 20.0;
 /// Sampled requests between decisions.
 const EPOCH: u32 = 16;
+/// The share of requests that the miniatures may see on the whole, bursts and rests together.
+const SHARE: f64 = 0.03;
+/// Sampled requests of the first lesson, per entry of a miniature, and those that even the smallest gets.
+const LESSON: f64 = 60.0;
+const LESSON_LEAST: u32 = 1_000;
+/// Sampled requests of a later burst, per entry of a miniature; the least; and how many of them only warm the miniatures up.
+const BURST: f64 = 10.0;
+const BURST_LEAST: u32 = 64;
+const WARM: f64 = 2.0;
 /// A window of most of the cache flushes what took long to find, so it must lead by this many times more.
 const CAUTION: f32 = 2.0;
-/// Bits of the hash that decide about the sample.
-const SAMPLE_BITS: u32 = 22;
 /// The miniatures start over when the cache has become larger or smaller by more than this factor.
 const DRIFT: u64 = 2;
 
@@ -57,6 +68,8 @@ impl Arm {
 pub(crate) struct Shadow {
     /// Keys whose bits lie below are in the sample.
     threshold: AtomicU32,
+    /// Insertions until the next burst, while the threshold is zero.
+    resting: AtomicU32,
     arm: Arc<Arm>,
     /// Changes under the lock of the contest only, so that none begins after the end.
     running: AtomicBool,
@@ -84,12 +97,29 @@ struct Contest {
     decay: f32,
     least_lead: f32,
     seen: u32,
+    pace: Pace,
+}
+
+/// When the shadow watches, and when it rests.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// Share of the keys in the sample during a burst.
+    rate: f64,
+    /// Entries of a miniature.
+    entries: f64,
+    /// Sampled requests until the rest begins; `None` when the sample is small enough to watch always.
+    left: Option<u32>,
+    /// Of these, how many are not counted.
+    warm: u32,
+    /// Sampled requests of this burst that the arm in force missed.
+    misses: u32,
 }
 
 impl Shadow {
     pub(crate) fn new(running: bool) -> Self {
         Self {
             threshold: AtomicU32::new(0),
+            resting: AtomicU32::new(0),
             arm: Arc::default(),
             running: AtomicBool::new(running),
             contest: Mutex::new(None),
@@ -102,6 +132,7 @@ impl Shadow {
         self.running.store(running, Ordering::Relaxed);
         if !running {
             self.threshold.store(0, Ordering::Relaxed);
+            self.resting.store(0, Ordering::Relaxed);
             *contest = None;
         }
     }
@@ -120,22 +151,33 @@ impl Shadow {
         ((hash << 10 >> 32) as u32) < self.threshold.load(Ordering::Relaxed)
     }
 
-    /// Whether the size of the cache is known.
+    /// Whether nothing has to be done: the size of the cache is known, or the shadow rests. Asked at each insertion, which is
+    /// the clock of a rest. Insertions at the same time may count as one.
+    #[inline]
     pub(crate) fn is_fit(&self) -> bool {
-        self.threshold.load(Ordering::Relaxed) != 0
+        if self.threshold.load(Ordering::Relaxed) != 0 {
+            return true;
+        }
+        let resting = self.resting.load(Ordering::Relaxed);
+        self.resting.store(resting.saturating_sub(1), Ordering::Relaxed);
+        resting > 0
     }
 
-    /// Begins to sample, or starts over if the cache is no longer what it was. Does nothing while another thread is at it.
+    /// Begins to sample, does so again after a rest, or starts over if the cache is no longer what it was. Does nothing while another thread is at it.
     pub(crate) fn fit(&self, scale: Scale) {
         let Some(mut contest) = self.contest.try_lock() else { return };
         let fits = contest.as_ref().is_some_and(|contest| {
             near(contest.scale.capacity, scale.capacity) && near(contest.scale.entries, scale.entries)
         });
-        if !fits && scale.entries > 0 && self.is_running() {
+        let rests = self.resting.load(Ordering::Relaxed) > 0;
+        if scale.entries > 0 && self.is_running() && !(fits && rests) {
             let rate = rate(scale.entries);
-            *contest = Some(Contest::new(scale, rate));
-            let threshold = (rate * f64::from(1_u32 << SAMPLE_BITS)) as u32;
-            self.threshold.store(threshold.max(1), Ordering::Relaxed);
+            if !fits {
+                *contest = Some(Contest::new(scale, rate));
+            }
+            let threshold = contest.as_ref().map_or(0, |contest| contest.pace.threshold());
+            self.resting.store(0, Ordering::Relaxed);
+            self.threshold.store(threshold, Ordering::Relaxed);
         }
     }
 
@@ -147,6 +189,10 @@ impl Shadow {
             let current = usize::from(self.arm.0.load(Ordering::Relaxed)) % N;
             if let Some(better) = contest.record(hash, cost, current) {
                 self.arm.choose(better);
+            }
+            if let Some(rest) = contest.pace.tick() {
+                self.resting.store(rest, Ordering::Relaxed);
+                self.threshold.store(0, Ordering::Relaxed);
             }
         }
     }
@@ -162,6 +208,41 @@ fn rate(entries: u64) -> f64 {
     let entries = entries as f64;
     let most = if entries <= MINI_LEAST { 1.0 } else { RATE_MAX.max(MINI_LEAST / entries) };
     (MINI / entries.max(1.0)).min(most)
+}
+
+impl Pace {
+    fn new(rate: f64, entries: usize) -> Self {
+        let entries = entries as f64;
+        let left = (rate > SHARE).then_some((LESSON * entries) as u32 + LESSON_LEAST);
+        Self { rate, entries, left, warm: 0, misses: 0 }
+    }
+
+    /// The bits below which a key is in the sample.
+    fn threshold(&self) -> u32 {
+        ((self.rate * f64::from(u32::MAX)).ceil() as u32).max(1)
+    }
+
+    /// Whether the request is not to be counted yet.
+    fn warms_up(&mut self) -> bool {
+        let warms = self.warm > 0;
+        self.warm -= u32::from(warms);
+        warms
+    }
+
+    /// After each sampled request: for how many insertions to rest, if the burst is over.
+    fn tick(&mut self) -> Option<u32> {
+        let left = self.left.as_mut()?;
+        *left = left.saturating_sub(1);
+        if *left > 0 {
+            return None;
+        }
+        // Each sampled request stands for 1/rate requests and shall be one of 1/SHARE; what misses is inserted.
+        let rest = f64::from(self.misses) * (1.0 / SHARE - 1.0 / self.rate);
+        self.left = Some((BURST * self.entries) as u32 + BURST_LEAST);
+        self.warm = (WARM * self.entries) as u32;
+        self.misses = 0;
+        Some((rest as u32).max(1))
+    }
 }
 
 impl Contest {
@@ -180,6 +261,7 @@ impl Contest {
             // The first handful of requests says nothing about a big cache.
             least_lead: 1.0 + entries as f32 / 128.0,
             seen: 0,
+            pace: Pace::new(rate, entries),
         }
     }
 
@@ -188,6 +270,10 @@ impl Contest {
         let mut hits = [false; N];
         for (hit, mini) in hits.iter_mut().zip(&mut self.minis) {
             *hit = mini.request(hash, cost);
+        }
+        self.pace.misses += u32::from(!hits[current]);
+        if self.pace.warms_up() {
+            return None;
         }
         if hits.contains(&true) && hits.contains(&false) {
             for (one, hit) in hits.into_iter().enumerate() {
@@ -271,6 +357,44 @@ mod tests {
         shadow.run(false);
         shadow.fit(scale);
         assert!(!shadow.samples(0) && shadow.contest.lock().is_none());
+    }
+
+    #[test]
+    fn a_small_cache_is_watched_in_bursts_and_a_large_one_always() {
+        let shadow = Shadow::new(true);
+        shadow.fit(Scale { capacity: 100, entries: 100 });
+        // Like a cache that misses always: each request is an insertion, and reaches the shadow if it is in the sample.
+        let (mut watched, all) = (0, 400_000_u64);
+        for at in 0..all {
+            if !shadow.is_fit() {
+                shadow.fit(Scale { capacity: 100, entries: 100 });
+            }
+            let hash = at.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            if shadow.samples(hash) {
+                shadow.record(std::iter::once(hash as u32), 1);
+                watched += 1;
+            }
+        }
+        let share = f64::from(watched) / all as f64;
+        assert!((0.02..0.05).contains(&share), "{share} of the requests");
+
+        let large = Shadow::new(true);
+        large.fit(Scale { capacity: 50_000, entries: 50_000 });
+        play(&large, 0..100_000);
+        assert!(large.contest.lock().as_ref().unwrap().pace.left.is_none());
+        assert_ne!(large.threshold.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_cache_that_changes_its_size_while_its_shadow_rests_is_watched_anew() {
+        let shadow = Shadow::new(true);
+        shadow.fit(Scale { capacity: 100, entries: 100 });
+        play(&shadow, 0..100_000);
+        assert!(shadow.resting.load(Ordering::Relaxed) > 0 && shadow.is_fit());
+        shadow.fit(Scale { capacity: 100, entries: 100 });
+        assert_eq!(shadow.threshold.load(Ordering::Relaxed), 0, "the rest is not over");
+        shadow.fit(Scale { capacity: 1_000, entries: 1_000 });
+        assert_ne!(shadow.threshold.load(Ordering::Relaxed), 0);
     }
 
     #[test]

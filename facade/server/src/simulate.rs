@@ -7,6 +7,7 @@
 //! In reading order: [`source`] finds and reads a trace with [`mod@format`] and [`family`] into a [`mod@trace`]; [`grid`] runs
 //! [`replay`] and [`optimum`] over policies and [`size`]s; [`report`] and [`plot`] show what came out.
 
+mod all;
 mod error;
 mod family;
 mod format;
@@ -42,8 +43,12 @@ use source::{STDIN, Source};
 #[allow(clippy::struct_excessive_bools, reason = "command line flags, each independent of the others")]
 pub(crate) struct SimulateArgs {
     /// Traces to replay
-    #[arg(value_name = "TRACE", required = true)]
+    #[arg(value_name = "TRACE", required_unless_present = "all")]
     traces: Vec<String>,
+
+    /// Replay every trace in DIR by name, and seven reference families, after those that are named
+    #[arg(long, value_name = "DIR")]
+    all: Option<PathBuf>,
 
     /// Policies to simulate, separated by commas: adaptive, lru, lfu, fifo, ttl, arc [default: all]
     #[arg(long, alias = "policies", value_name = "POLICY,…", value_delimiter = ',')]
@@ -107,7 +112,11 @@ pub(crate) struct SimulateArgs {
 /// # Errors
 /// A trace that cannot be read or makes no sense, an option that cannot be used, a result that cannot be written, or a
 /// figure above the optimum, which would be a defect of the cache or of this simulator.
-pub(crate) fn run(args: SimulateArgs) -> Result<(), SimulateError> {
+pub(crate) fn run(mut args: SimulateArgs) -> Result<(), SimulateError> {
+    let named: String = args.traces.iter().map(|trace| format!(" {}", source::short(trace))).collect();
+    if let Some(directory) = &args.all {
+        args.traces.extend(all::traces(directory)?);
+    }
     let policies = parse_policies(&args.policy)?;
     let sizes = parse_sizes(&args.size)?;
     let targets = Targets::check(&args)?;
@@ -149,10 +158,10 @@ pub(crate) fn run(args: SimulateArgs) -> Result<(), SimulateError> {
         print(&report::summary(&outcomes))?;
     }
     if let Some(path) = &args.markdown {
-        let names: Vec<&str> = outcomes.iter().map(|outcome| outcome.name.as_str()).collect();
         let chosen =
             if args.policy.is_empty() { String::new() } else { format!("--policy {} ", args.policy.join(",")) };
-        let command = format!("trimtab simulate {chosen}--size {} {}", args.size.join(","), names.join(" "));
+        let all = if args.all.is_some() { " --all DIR" } else { "" };
+        let command = format!("trimtab simulate {chosen}--size {}{named}{all}", args.size.join(","));
         write(path, &report::markdown(&outcomes, &command))?;
     }
     if let Some(path) = &args.json {

@@ -152,6 +152,11 @@ fn is_skippable(start: &[u8]) -> bool {
     matches!(start, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
 }
 
+/// An argument without the directories of the machine that it was typed on.
+pub(super) fn short(argument: &str) -> String {
+    Path::new(argument).file_name().map_or_else(|| argument.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
 fn strip_zst(name: &str) -> &str {
     name.strip_suffix(".zst").or_else(|| name.strip_suffix(".zstd")).unwrap_or(name)
 }

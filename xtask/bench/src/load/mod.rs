@@ -3,6 +3,7 @@
 pub mod families;
 pub mod optimum;
 pub mod random;
+pub mod sizes;
 pub mod traces;
 
 /// A stream of requests.

@@ -16,6 +16,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 pub use bare::serve as serve_bare;
+pub(super) use process::build_server;
 
 use crate::frame::{Bar, Case, Contender, Measure, Options, Plan, Role, Rounds, Subject, Wanted};
 use process::Running;

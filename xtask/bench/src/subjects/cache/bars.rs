@@ -14,6 +14,7 @@ const LATENCY: &str = "under a 2-thread mix: get p99.9 not above quick_cache's, 
 const MEMORY: &str = "u64 at most 56 B an entry filled and 62 B churned; string and vector at most 200 B";
 const ENTRIES: &str = "one global capacity, all of which can be used";
 const HITS: &str = "mean above every peer's; mean shortfall at most 0.6; no long trace's cell short by more than 3";
+const BYTES: &str = "limited by bytes, no cell short of LRU or quick_cache by more than 3 points";
 const THREADS: &str = "1 and 2 threads within 0.3 points of each other";
 const FLIGHTS: &str = "10,000 waiters cause one load, two when the leader is aborted";
 const STATISTICS: &str = "statistics, shadow and metrics together cost at most 10 % of the read path";
@@ -43,6 +44,7 @@ pub(super) const BARS: &[Bar] = &[
     bar("summary/mean", "hit ratio", AheadOfEveryPeer, HITS),
     bar("summary/shortfall", "mean shortfall", AtMost(0.6), HITS),
     bar("summary/worst", "largest shortfall", AtMost(3.0), HITS),
+    bar("summary/bytes", "largest shortfall", AtMost(3.0), BYTES),
     bar("summary/threads", "gap", AtMost(0.3), THREADS),
     bar("flights/finished", "loads", AtMost(1.0), FLIGHTS),
     bar("flights/aborted", "loads", AtMost(2.0), FLIGHTS),

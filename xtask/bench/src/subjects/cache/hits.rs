@@ -1,4 +1,4 @@
-//! Hit ratios: every trace and family at three sizes, one request after the other, beside Bélády's optimum.
+//! Hit ratios: every trace and family at six sizes, one request after the other, beside Bélády's optimum.
 //!
 //! A cell replays a stream as get, and on a miss insert. Every store is settled after each insert, since a cache whose
 //! newcomers are visible before they are judged holds more than it may. Beating the optimum fails the run.
@@ -16,7 +16,8 @@ use crate::frame::{Case, Contender, Measure, Options, Role, Rounds, Row};
 use crate::load::{Stream, families, optimum, traces};
 
 /// Shares of the distinct keys that are sizes of a cell.
-const SIZES: [(&str, f64); 3] = [("0.1 %", 0.001), ("1 %", 0.01), ("10 %", 0.1)];
+pub(super) const SIZES: [(&str, f64); 6] =
+    [("0.1 %", 0.001), ("0.3 %", 0.003), ("1 %", 0.01), ("3 %", 0.03), ("10 %", 0.1), ("30 %", 0.3)];
 /// A trace of at least this many requests is long enough for a policy to learn.
 const LONG: usize = 200_000;
 /// Requests of a stream that a quick run looks at.
@@ -145,7 +146,7 @@ fn contender<S: Store<u64, u64>>(cell: &Rc<Cell>) -> Contender {
 }
 
 /// Replays `keys` one by one; returns the hits and the limit that the store states.
-fn replay<S: Store<u64, u64>>(keys: &[u64], capacity: usize) -> Result<(u64, usize), String> {
+pub(super) fn replay<S: Store<u64, u64>>(keys: &[u64], capacity: usize) -> Result<(u64, usize), String> {
     let store = S::with_capacity(capacity);
     let mut hits = 0;
     for key in keys {
@@ -168,7 +169,7 @@ fn ceiling(cell: &Rc<Cell>) -> Contender {
     })
 }
 
-fn percent(hits: u64, keys: &[u64]) -> f64 {
+pub(super) fn percent(hits: u64, keys: &[u64]) -> f64 {
     hits as f64 * 100.0 / keys.len() as f64
 }
 

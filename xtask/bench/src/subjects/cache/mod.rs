@@ -1,6 +1,7 @@
 //! The in-memory cache beside moka, `quick_cache`, foyer, a mutex around `lru`, and a map that never evicts.
 //!
-//! Read [`stores`] for who takes part, then the cases: [`speed`], [`latency`], [`memory`], [`hits`], [`flights`];
+//! Read [`stores`] for who takes part, then the cases: [`speed`], [`latency`], [`memory`], [`hits`], [`weighted`], [`simulated`],
+//! [`flights`];
 //! [`bars`] says what must hold.
 
 mod bars;
@@ -9,8 +10,10 @@ mod hits;
 mod latency;
 pub mod memory;
 mod race;
+mod simulated;
 mod speed;
 mod stores;
+mod weighted;
 
 use crate::frame::{Bar, Options, Plan, Row, Subject};
 
@@ -46,11 +49,15 @@ impl Subject for CacheSubject {
         cases.extend(flights::cases());
         cases.extend(hits::cases(options, &self.lengths, &mut notes)?);
         cases.extend(hits::thread_cases(options)?);
+        cases.extend(weighted::cases(options)?);
+        cases.push(simulated::case(options));
         Ok(Plan { cases, notes })
     }
 
     fn derive(&self, rows: &[Row]) -> Vec<Row> {
-        hits::derive(rows, &self.lengths.borrow())
+        let mut derived = hits::derive(rows, &self.lengths.borrow());
+        derived.extend(weighted::derive(rows));
+        derived
     }
 
     fn bars(&self) -> Vec<Bar> {
@@ -67,7 +74,7 @@ mod tests {
     fn without_traces_the_plan_says_what_was_skipped() {
         let plan = CacheSubject::default().plan(&Options::default()).unwrap();
         assert!(plan.notes.iter().any(|note| note.contains("skipped")));
-        assert_eq!(plan.cases.iter().filter(|case| case.name.starts_with("hits/")).count(), 3 * families::NAMES.len());
+        assert_eq!(plan.cases.iter().filter(|case| case.name.starts_with("hits/")).count(), 6 * families::NAMES.len());
         assert!(!plan.cases.iter().any(|case| case.name.starts_with("replay/oltp")));
     }
 

@@ -113,7 +113,7 @@ fn free_port() -> Result<u16, String> {
 }
 
 /// Builds the program as users get it and returns its path.
-pub(super) fn build_server() -> Result<PathBuf, String> {
+pub(in crate::subjects) fn build_server() -> Result<PathBuf, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["build", "--release", "--package", "trimtab-server", "--message-format", "json-render-diagnostics"])
