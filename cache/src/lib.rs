@@ -15,6 +15,7 @@
 //! | [`tags`] | invalidation by tag and by predicate |
 //! | [`weigher`] | what an entry weighs |
 //! | [`policy`] | who has to leave: LRU, or whatever fits the traffic |
+//! | [`curve`] | what other sizes and policies would bring |
 //! | [`inspect`] | hottest, coldest, and why an entry is where it is |
 #![cfg_attr(feature = "snapshot", doc = "| [`snapshot`] | a cache written to a file and read back, hottest first |")]
 //! | [`weak`] | values that live as long as somebody uses them |
@@ -35,6 +36,7 @@ pub mod cache;
 pub mod caches;
 pub mod codec;
 pub mod config;
+pub mod curve;
 pub mod error;
 pub mod expiry;
 pub mod inspect;
@@ -59,6 +61,7 @@ pub use bytes::ByteCache;
 pub use cache::{Cache, EntryInfo, Page};
 pub use caches::{AnyCache, Caches};
 pub use config::{CacheSettings, Compression};
+pub use curve::{Curve, CurvePoint, Estimate, PolicyPoint, ShadowMode};
 pub use error::{BuildError, CachesError, LoadError, NameError, PutError, Rejected, RejectedReason, UnknownPolicy};
 pub use expiry::{Clock, ManualClock};
 pub use inspect::Explanation;

@@ -6,6 +6,7 @@
 //! every policy can be checked against a naive model with the same sequence of calls.
 
 pub(crate) mod adaptive;
+pub(crate) mod curve;
 pub(crate) mod dials;
 pub(crate) mod ghost;
 pub(crate) mod lru;
@@ -16,6 +17,7 @@ pub(crate) mod sketch;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,7 +26,7 @@ use crate::error::UnknownPolicy;
 use adaptive::Adaptive;
 use lru::Lru;
 use queues::Link;
-use shadow::Shadow;
+use shadow::{Arm, Shadow};
 
 /// Bytes of bookkeeping that a policy keeps per entry beside its slot: a ghost's fingerprint, and the sketch's counters.
 pub(crate) const NODE_BYTES: usize = 3 + 8;
@@ -121,6 +123,11 @@ pub(crate) trait Policy {
     /// An entry was used, and the lock was free: for policies that want every single use. It may have left already.
     fn touch(&mut self, _token: u32, _facts: &impl Facts) {}
 
+    /// Whether it wants to know of every single use, and looks at no counters.
+    fn is_exact(&self) -> bool {
+        false
+    }
+
     /// An entry got a new value, and a new token with it.
     fn renew(&mut self, old: u32, new: u32, facts: &impl Facts);
 
@@ -166,6 +173,14 @@ impl Engine {
         }
     }
 
+    /// The policy of a miniature; adaptive ones follow an arm.
+    pub(crate) fn following(kind: PolicyKind, arm: &Arc<Arm>, expected: usize) -> Self {
+        match kind {
+            PolicyKind::Adaptive => Self::Adaptive(Box::new(Adaptive::new(Arc::clone(arm), expected))),
+            fixed => Self::new(fixed, None, expected),
+        }
+    }
+
     /// Checks links, counts and sums.
     ///
     /// # Panics
@@ -195,6 +210,10 @@ impl Policy for Engine {
 
     fn touch(&mut self, token: u32, facts: &impl Facts) {
         each!(self, policy => policy.touch(token, facts));
+    }
+
+    fn is_exact(&self) -> bool {
+        each!(self, policy => policy.is_exact())
     }
 
     fn renew(&mut self, old: u32, new: u32, facts: &impl Facts) {

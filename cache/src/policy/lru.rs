@@ -30,6 +30,10 @@ impl Policy for Lru {
         }
     }
 
+    fn is_exact(&self) -> bool {
+        true
+    }
+
     fn renew(&mut self, old: u32, new: u32, facts: &impl Facts) {
         self.0.unlink(old, facts);
         facts.set_uses(new, 0);

@@ -16,8 +16,11 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
+use super::PolicyKind;
+use super::curve::{self, Recorder};
 use super::dials::{ARMS, Dials};
 use super::mini::Mini;
+use crate::curve::ShadowMode;
 
 /// Entries of a miniature.
 const MINI: f64 = 256.0;
@@ -32,7 +35,7 @@ const EPOCH: u32 = 16;
 /// A window of most of the cache flushes what took long to find, so it must lead by this many times more.
 const CAUTION: f32 = 2.0;
 /// Bits of the hash that decide about the sample.
-const SAMPLE_BITS: u32 = 22;
+pub(super) const SAMPLE_BITS: u32 = 22;
 /// The miniatures start over when the cache has become larger or smaller by more than this factor.
 const DRIFT: u64 = 2;
 
@@ -59,6 +62,10 @@ pub(crate) struct Shadow {
     threshold: AtomicU32,
     arm: Arc<Arm>,
     contest: Mutex<Option<Contest>>,
+    /// `None` where nobody wants to know what other sizes would bring.
+    curve: Option<Recorder>,
+    /// Whether the arms only serve the curve, and take no larger sample than it does.
+    frugal: bool,
 }
 
 /// What a cache is, scaled down for the miniatures.
@@ -85,8 +92,22 @@ struct Contest {
 }
 
 impl Shadow {
-    pub(crate) fn new() -> Self {
-        Self { threshold: AtomicU32::new(0), arm: Arc::default(), contest: Mutex::new(None) }
+    /// What a cache of this policy simulates beside itself; `None` if that is nothing.
+    pub(crate) fn of(policy: PolicyKind, mode: ShadowMode) -> Option<Self> {
+        let arm = Arc::<Arm>::default();
+        let curve = (mode == ShadowMode::Full).then(|| Recorder::new(policy, Arc::clone(&arm)));
+        let wanted = curve.is_some() || (mode == ShadowMode::Policy && policy == PolicyKind::Adaptive);
+        let frugal = policy != PolicyKind::Adaptive;
+        wanted.then(|| Self { threshold: AtomicU32::new(0), arm, contest: Mutex::new(None), curve, frugal })
+    }
+
+    pub(crate) fn curve(&self) -> Option<&Recorder> {
+        self.curve.as_ref()
+    }
+
+    /// The dials in force.
+    pub(crate) fn dials(&self) -> Dials {
+        self.arm.dials()
     }
 
     pub(crate) fn arm(&self) -> Arc<Arm> {
@@ -111,7 +132,7 @@ impl Shadow {
             near(contest.scale.capacity, scale.capacity) && near(contest.scale.entries, scale.entries)
         });
         if !fits && scale.entries > 0 {
-            let rate = rate(scale.entries);
+            let rate = if self.frugal { curve::rate(scale.entries) } else { rate(scale.entries) };
             *contest = Some(Contest::new(scale, rate));
             let threshold = (rate * f64::from(1_u32 << SAMPLE_BITS)) as u32;
             self.threshold.store(threshold.max(1), Ordering::Relaxed);
@@ -132,7 +153,7 @@ impl Shadow {
 }
 
 /// Whether the same miniatures can stand for both.
-fn near(one: u64, other: u64) -> bool {
+pub(super) fn near(one: u64, other: u64) -> bool {
     one <= other.saturating_mul(DRIFT) && other <= one.saturating_mul(DRIFT)
 }
 
@@ -204,13 +225,26 @@ impl Contest {
 mod tests {
     use super::*;
 
+    fn shadow() -> Shadow {
+        Shadow::of(PolicyKind::Adaptive, ShadowMode::Policy).expect("an adaptive cache has one")
+    }
+
+    #[test]
+    fn nothing_is_simulated_that_nobody_asked_for() {
+        let has = |policy, mode| Shadow::of(policy, mode).map(|shadow| shadow.curve().is_some());
+        assert_eq!(has(PolicyKind::Adaptive, ShadowMode::Off), None);
+        assert_eq!(has(PolicyKind::Adaptive, ShadowMode::Policy), Some(false));
+        assert_eq!(has(PolicyKind::Lru, ShadowMode::Policy), None);
+        assert_eq!(has(PolicyKind::Lru, ShadowMode::Full), Some(true));
+    }
+
     fn play(shadow: &Shadow, keys: impl Iterator<Item = u32>) {
         shadow.record(keys.map(|key| key.wrapping_mul(0x9E37_79B1).rotate_left(13).wrapping_mul(0x85EB_CA6B)), 1);
     }
 
     #[test]
     fn a_loop_is_met_by_an_arm_that_keeps_what_came_first_and_a_moving_set_by_one_that_does_not() {
-        let shadow = Shadow::new();
+        let shadow = shadow();
         shadow.fit(Scale { capacity: 200, entries: 200 });
         // A loop over more than there is room for: recency has nothing.
         play(&shadow, (0..30_000).map(|at| at % 300));
@@ -231,7 +265,7 @@ mod tests {
     fn sample_is_the_larger_the_smaller_the_cache() {
         assert!((rate(10) - 1.0).abs() < 1e-9 && (rate(100) - 0.64).abs() < 1e-9);
         assert!((rate(1_000) - 0.25).abs() < 1e-9 && (rate(1_000_000) - 256e-6).abs() < 1e-9);
-        let shadow = Shadow::new();
+        let shadow = shadow();
         assert!(!shadow.samples(0), "nothing is sampled before the size is known");
         shadow.fit(Scale { capacity: 1 << 22, entries: 1 << 22 });
         let sampled = (0..1_u64 << 20).filter(|key| shadow.samples(key << 34)).count();
@@ -240,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_changed_capacity_starts_over() {
-        let shadow = Shadow::new();
+        let shadow = shadow();
         shadow.fit(Scale { capacity: 100, entries: 100 });
         play(&shadow, 0..50);
         shadow.fit(Scale { capacity: 100, entries: 110 });
