@@ -3,6 +3,7 @@
 use super::Store;
 use crate::curve::Curve;
 use crate::policy::curve::Event;
+use crate::policy::shadow::Shadow;
 
 impl<K, V, S> Store<K, V, S> {
     /// Passes an event on if its key is in the sample.
@@ -18,7 +19,7 @@ impl<K, V, S> Store<K, V, S> {
 
     #[cold]
     fn pass_on(&self, event: Event, hash: u64) {
-        let curve = self.shadow.as_ref().and_then(|shadow| shadow.curve());
+        let curve = self.shadow.as_ref().and_then(Shadow::curve);
         if curve.is_some_and(|curve| curve.record(event, hash as u32, self.mean_cost(), || self.stripes.sums())) {
             self.fit_shadow();
         }
@@ -33,6 +34,6 @@ impl<K, V, S> Store<K, V, S> {
     /// The adaptive policy's present choice, in words.
     pub(crate) fn choice(&self) -> Option<&'static str> {
         let adaptive = self.policy == crate::policy::PolicyKind::Adaptive;
-        adaptive.then(|| self.shadow.as_ref().map_or_else(Default::default, |shadow| shadow.dials()).in_words())
+        adaptive.then(|| self.shadow.as_ref().map_or_else(Default::default, Shadow::dials).in_words())
     }
 }
