@@ -460,6 +460,9 @@ impl<K, V, S> Cache<K, V, S> {
     pub fn publish_metrics(&self) {
         if let Some(handles) = self.store.metrics() {
             handles.publish(&self.stats());
+            if let Some(curve) = self.curve() {
+                crate::metrics::publish_curve(self.name(), &curve);
+            }
         }
     }
 

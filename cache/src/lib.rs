@@ -16,6 +16,7 @@
 //! | [`weigher`] | what an entry weighs |
 //! | [`policy`] | who has to leave: LRU, or whatever fits the traffic |
 //! | [`curve`] | what other sizes and policies would bring |
+//! | [`arbiter`] | one memory budget over all caches |
 //! | [`inspect`] | hottest, coldest, and why an entry is where it is |
 #![cfg_attr(feature = "snapshot", doc = "| [`snapshot`] | a cache written to a file and read back, hottest first |")]
 //! | [`weak`] | values that live as long as somebody uses them |
@@ -29,6 +30,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod arbiter;
 pub mod builder;
 pub mod bulk;
 pub mod bytes;
@@ -56,13 +58,16 @@ mod terms;
 pub mod weak;
 pub mod weigher;
 
+pub use arbiter::{Bounds, BudgetSettings, BudgetState, Decision, MemberState, MemoryBudget, ShareSettings};
 pub use builder::CacheBuilder;
 pub use bytes::ByteCache;
 pub use cache::{Cache, EntryInfo, Page};
 pub use caches::{AnyCache, Caches};
 pub use config::{CacheSettings, Compression};
 pub use curve::{Curve, CurvePoint, Estimate, PolicyPoint, ShadowMode};
-pub use error::{BuildError, CachesError, LoadError, NameError, PutError, Rejected, RejectedReason, UnknownPolicy};
+pub use error::{
+    BudgetError, BuildError, CachesError, LoadError, NameError, PutError, Rejected, RejectedReason, UnknownPolicy,
+};
 pub use expiry::{Clock, ManualClock};
 pub use inspect::Explanation;
 pub use key_entry::{Computed, KeyEntry, Modify, Op};
