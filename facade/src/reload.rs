@@ -13,7 +13,9 @@ use crate::system::bounded;
 /// Settings that only a restart brings into effect.
 pub(crate) const RESTART_ONLY: &[&str] = &[
     "memory.limit",
+    "budget.*",
     "cache.*.policy",
+    "cache.*.shadow",
     "cache.*.compression",
     "cache.*.compress_above",
     "cache.*.metrics",
