@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use trimtab_cache::BudgetState;
+use trimtab_cache::{BudgetState, MemoryBudget};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -38,7 +38,7 @@ struct BudgetBody {
     responses((status = 200, description = "The budget and its latest decisions", body = BudgetBody))
 )]
 async fn budget(State(app): State<Arc<App>>) -> Json<BudgetBody> {
-    let budget = app.console.budget().map(|budget| budget.state());
+    let budget = app.console.budget().map(MemoryBudget::state);
     let decisions = budget.iter().flat_map(|budget| &budget.decisions);
     Json(BudgetBody { enabled: budget.is_some(), sentences: decisions.map(ToString::to_string).collect(), budget })
 }

@@ -11,7 +11,7 @@ use axum::http::Uri;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use trimtab_cache::{AnyCache, Compression};
+use trimtab_cache::{AnyCache, Compression, Curve};
 use trimtab_monitor::{CacheEvidence, Evidence, Pressure, Recommendation, Sample, SizeEvidence, advise, prometheus};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -161,7 +161,7 @@ fn evidence(app: &App, cache: &dyn AnyCache) -> CacheEvidence {
         compressed: settings.compression != Compression::Off,
         twice: at(2.0),
         half: at(0.5),
-        measured: curve.as_ref().map(|curve| curve.measured()),
+        measured: curve.as_ref().map(Curve::measured),
     }
 }
 
