@@ -2,8 +2,9 @@
 //!
 //! Every cache that is limited by bytes takes part, between bounds of its own. What a size is worth to it comes from its live
 //! [curve](crate::Curve), its lookups a second, and what a miss costs: the mean time of its loads of late, or a weight that
-//! somebody gave. Each decision ([`decide`]) moves one bounded step; the donor evicts before the receiver grows, so the
-//! limits never add up to more than the budget. A cache that got does not give for a while, and the reverse.
+//! somebody gave. Each decision moves one bounded step; the donor evicts before the receiver grows, so the
+//! limits never add up to more than the budget. A cache that got does not give for a while, and the reverse. How it is decided stands
+//! in `arbiter/decide.rs`.
 
 mod decide;
 mod record;

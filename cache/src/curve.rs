@@ -180,7 +180,7 @@ impl Curve {
     /// A curve as a test wants it.
     #[cfg(test)]
     pub(crate) fn of_ratios(ratios: [f64; FACTORS.len()], error: f64, bytes: u64) -> Self {
-        let points = FACTORS.iter().zip(ratios).map(|(factor, hit_ratio)| {
+        let points = FACTORS.iter().zip(ratios).enumerate().map(|(at, (factor, hit_ratio))| {
             let size = (bytes as f64 * factor) as u64;
             let error = if at == OWN { 0.0 } else { error };
             CurvePoint { factor: *factor, entries: size / 1024, bytes: size, hit_ratio, error }
