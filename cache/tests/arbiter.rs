@@ -23,9 +23,11 @@ impl Random {
 
 /// A key for the request of this number.
 type Traffic = fn(u64, &mut Random) -> u64;
+/// Two kinds of traffic, with the requests of each in a round.
+type Mix = [(Traffic, u64); 2];
 
 /// Runs two caches of equal parts, with a budget over them or without; answers the hit ratio of the second half.
-fn run(traffics: [(Traffic, u64); 2], policy: PolicyKind, bounds: Option<Bounds>, budgeted: bool) -> (f64, [u64; 2]) {
+fn run(traffics: Mix, policy: PolicyKind, bounds: Option<Bounds>, budgeted: bool) -> (f64, [u64; 2]) {
     let registry = Caches::new();
     let caches = ["a", "b"].map(|name| {
         let builder = Cache::builder().name(name).max_bytes(ByteSize::b(TOTAL / 2)).policy(policy);
@@ -86,7 +88,7 @@ fn larger(at: u64, _: &mut Random) -> u64 {
 
 #[test]
 fn skewed_traffic_gains_and_nothing_is_clearly_worse_than_equal_parts() {
-    let mixes: [(&str, [(Traffic, u64); 2], f64); 5] = [
+    let mixes: [(&str, Mix, f64); 5] = [
         ("one needs little", [(wide, 5), (narrow, 5)], 1.5),
         ("alike", [(wide, 5), (wide, 5)], -0.5),
         ("one is asked more often", [(wide, 9), (wide, 1)], 0.0),
@@ -100,7 +102,6 @@ fn skewed_traffic_gains_and_nothing_is_clearly_worse_than_equal_parts() {
             let (moved, limits) = run(traffics, policy, None, true);
             let (gain, split) = ((moved - split) * 100.0, split * 100.0);
             let line = format!("{name} under {policy}: {split:.2} % in equal parts, {gain:+.2} points, {limits:?}");
-            println!("{line}");
             // The adaptive policy holds a part of a loop by itself, and leaves less to gain.
             if gain < if policy == PolicyKind::Adaptive { least.min(0.5) } else { least } {
                 short.push(line);
