@@ -12,6 +12,7 @@ use trimtab_config::ByteSize;
 use crate::cache::{Cache, DefaultHasher};
 use crate::caches::check_name;
 use crate::config::CacheSettings;
+use crate::curve::ShadowMode;
 use crate::error::BuildError;
 use crate::expiry::Clock;
 use crate::expiry::rule::Rule;
@@ -58,6 +59,7 @@ pub struct CacheBuilder<K, V, S = DefaultHasher> {
     weigher: Option<Weigher<K, V>>,
     ttl: Option<Duration>,
     policy: PolicyKind,
+    shadow: ShadowMode,
     shards: Option<usize>,
     clock: Clock,
     metrics: bool,
@@ -102,6 +104,7 @@ impl<K, V> CacheBuilder<K, V> {
             weigher: None,
             ttl: None,
             policy: PolicyKind::default(),
+            shadow: ShadowMode::default(),
             shards: None,
             clock: Clock::system(),
             metrics: true,
@@ -153,6 +156,13 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         self
     }
 
+    /// What is simulated beside the cache: nothing, what the policy needs, or also what other sizes and policies would bring.
+    /// Default: [`ShadowMode::Full`], which [`Cache::curve`] needs.
+    pub fn shadow(mut self, shadow: ShadowMode) -> Self {
+        self.shadow = shadow;
+        self
+    }
+
     /// Number of independently locked shards, a power of two up to 1,024.
     ///
     /// Default: eight for each core, fewer for small caches. One shard makes the policy exact and results repeatable.
@@ -182,6 +192,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             weigher: self.weigher,
             ttl: self.ttl,
             policy: self.policy,
+            shadow: self.shadow,
             shards: self.shards,
             clock: self.clock,
             metrics: self.metrics,
@@ -196,6 +207,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         self.max_bytes = settings.max_bytes;
         self.ttl = settings.ttl.map(|ttl| *ttl);
         self.policy = settings.policy;
+        self.shadow = settings.shadow;
         self.metrics = settings.metrics;
         self
     }
@@ -227,6 +239,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             hasher: self.hasher,
             clock: self.clock,
             policy: self.policy,
+            shadow: self.shadow,
             shards,
             max_entries: self.max_entries,
             max_bytes,
@@ -370,6 +383,7 @@ impl<K, V, S> fmt::Debug for CacheBuilder<K, V, S> {
             .field("time_to_idle", &self.extras.time_to_idle)
             .field("adaptive_ttl", &self.extras.adaptive_ttl)
             .field("policy", &self.policy)
+            .field("shadow", &self.shadow)
             .field("shards", &self.shards)
             .field("clock", &self.clock)
             .field("metrics", &self.metrics)

@@ -14,6 +14,7 @@ use std::time::Duration;
 use trimtab_config::ByteSize;
 
 use crate::builder::CacheBuilder;
+use crate::curve::Curve;
 use crate::error::{BuildError, Rejected};
 use crate::policy::PolicyKind;
 use crate::stats::CacheStats;
@@ -297,6 +298,37 @@ impl<K, V, S> Cache<K, V, S> {
         self.store.stats()
     }
 
+    /// What other sizes and policies would bring, from the traffic of late; `None` before 1,000 lookups, or if the cache
+    /// was built with less than [`ShadowMode::Full`](crate::ShadowMode::Full).
+    ///
+    /// # Complexity
+    ///
+    /// Sums of a few hundred counters, under a lock of its own.
+    ///
+    /// ```
+    /// # fn example(cache: &trimtab_cache::Cache<u64, u64>) -> Option<()> {
+    /// let curve = cache.curve()?;
+    /// let twice = curve.at(2.0)?;
+    /// println!("{:.1} % now, {:.1} % with twice the memory", curve.measured() * 100.0, twice.value * 100.0);
+    /// println!("that is {:+.1} points", curve.gain(2.0)?.value);
+    /// # Some(())
+    /// # }
+    /// # assert_eq!(example(&trimtab_cache::Cache::new(10)), None);
+    /// ```
+    pub fn curve(&self) -> Option<Curve> {
+        self.store.curve()
+    }
+
+    /// What the adaptive policy has chosen for the traffic of late, in words; `None` under a fixed policy.
+    ///
+    /// ```
+    /// let cache: trimtab_cache::Cache<u64, u64> = trimtab_cache::Cache::new(10);
+    /// assert_eq!(cache.choice(), Some("proven entries first, like 2Q and S3-FIFO"));
+    /// ```
+    pub fn choice(&self) -> Option<&'static str> {
+        self.store.choice()
+    }
+
     /// Drops all entries. Loads that are under way will not be stored.
     ///
     /// # Complexity
@@ -351,6 +383,7 @@ impl<K, V, S> Cache<K, V, S> {
         crate::builder::check_limits::<K, V>(&self.store.name, max_entries, max_bytes, self.store.weigher.is_some())?;
         self.store.budget.set_max_entries(max_entries.unwrap_or(crate::store::budget::UNLIMITED));
         self.store.balance(None, &mut self.store.departed());
+        self.store.fit_shadow();
         Ok(())
     }
 
@@ -365,6 +398,7 @@ impl<K, V, S> Cache<K, V, S> {
         crate::builder::check_limits::<K, V>(&self.store.name, max_entries, max_bytes, self.store.weigher.is_some())?;
         self.store.budget.set_max_bytes(max_bytes.unwrap_or(crate::store::budget::UNLIMITED));
         self.store.balance(None, &mut self.store.departed());
+        self.store.fit_shadow();
         Ok(())
     }
 
@@ -447,6 +481,9 @@ impl<K, V, S> Cache<K, V, S> {
     pub fn publish_metrics(&self) {
         if let Some(handles) = self.store.metrics() {
             handles.publish(&self.stats());
+            if let Some(curve) = self.curve() {
+                crate::metrics::publish_curve(self.name(), &curve);
+            }
         }
     }
 

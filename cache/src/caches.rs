@@ -17,6 +17,7 @@ use crate::builder::CacheBuilder;
 use crate::bytes::ByteCache;
 use crate::cache::Cache;
 use crate::config::{CacheSettings, Compression};
+use crate::curve::Curve;
 use crate::error::{BuildError, CachesError, NameError};
 use crate::policy::PolicyKind;
 use crate::stats::CacheStats;
@@ -34,6 +35,10 @@ pub trait AnyCache: fmt::Debug + Send + Sync {
     fn settings(&self) -> CacheSettings;
     /// The statistics.
     fn stats(&self) -> CacheStats;
+    /// What other sizes and policies would bring; see [`Cache::curve`].
+    fn curve(&self) -> Option<Curve>;
+    /// What the adaptive policy has chosen; see [`Cache::choice`].
+    fn choice(&self) -> Option<&'static str>;
     /// How many entries are held.
     fn len(&self) -> u64;
     /// Whether nothing is held.
@@ -112,6 +117,12 @@ macro_rules! forward {
         }
         fn stats(&self) -> CacheStats {
             self$($cache)+.stats()
+        }
+        fn curve(&self) -> Option<Curve> {
+            self$($cache)+.curve()
+        }
+        fn choice(&self) -> Option<&'static str> {
+            self$($cache)+.choice()
         }
         fn len(&self) -> u64 {
             self$($cache)+.len()

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use trimtab_config::{ByteSize, Duration, Problems, Profile, Settings};
 
 use crate::builder::{MAX_BYTES, MAX_ENTRIES};
+use crate::curve::ShadowMode;
 use crate::policy::PolicyKind;
 
 /// Settings of one cache.
@@ -36,6 +37,9 @@ pub struct CacheSettings {
     /// Who has to leave when there is no room: "adaptive" (default), "lru", "lfu", "fifo", "ttl" or "arc". Can be changed
     /// while the cache runs; entries stay.
     pub policy: PolicyKind,
+    /// What is simulated beside the cache: "off", "policy" (what the adaptive policy needs) or "full" (also what other sizes
+    /// and policies would bring). Default: "policy" in the minimal profile, "full" otherwise.
+    pub shadow: ShadowMode,
     /// How large values of a byte cache are compressed: "off" or "lz4". Default: "off".
     /// Concerns byte caches only.
     pub compression: Compression,
@@ -96,6 +100,7 @@ impl Settings for CacheSettings {
             max_bytes: None,
             ttl: None,
             policy: PolicyKind::Adaptive,
+            shadow: profile.pick(ShadowMode::Policy, ShadowMode::Full, ShadowMode::Full),
             compression: Compression::Off,
             compress_above: ByteSize::kib(4),
             metrics: true,

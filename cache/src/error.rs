@@ -6,6 +6,43 @@ use std::sync::Arc;
 use std::{error, fmt};
 
 use thiserror::Error;
+use trimtab_config::ByteSize;
+
+/// Why a memory budget cannot be as described.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum BudgetError {
+    /// The least is more than the most.
+    #[error("cache \"{name}\": its least of {min} is more than its most of {max}; lower min or raise max")]
+    Bounds {
+        /// Name of the cache.
+        name: String,
+        /// The fewest bytes asked for.
+        min: ByteSize,
+        /// The most bytes asked for.
+        max: ByteSize,
+    },
+    /// What a miss costs is no positive number.
+    #[error("cache \"{name}\": its weight is {weight}; give a number above 0, or none to have loads measured")]
+    Weight {
+        /// Name of the cache.
+        name: String,
+        /// The weight asked for.
+        weight: f64,
+    },
+    /// The caches' least sizes do not fit into the budget together.
+    #[error(
+        "cache \"{name}\": with it the least sizes add up to {sum}, the budget is {total}; lower min or raise the budget"
+    )]
+    TooSmall {
+        /// Name of the cache.
+        name: String,
+        /// All least sizes together.
+        sum: ByteSize,
+        /// The budget.
+        total: ByteSize,
+    },
+}
 
 /// Why a cache could not be built from its description.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -15,6 +15,8 @@
 //! | [`tags`] | invalidation by tag and by predicate |
 //! | [`weigher`] | what an entry weighs |
 //! | [`policy`] | who has to leave: LRU, LFU, FIFO, TTL, ARC, or whatever fits the traffic; changed while the cache runs |
+//! | [`curve`] | what other sizes and policies would bring |
+//! | [`arbiter`] | one memory budget over all caches |
 //! | [`inspect`] | hottest, coldest, and why an entry is where it is |
 #![cfg_attr(feature = "snapshot", doc = "| [`snapshot`] | a cache written to a file and read back, hottest first |")]
 //! | [`weak`] | values that live as long as somebody uses them |
@@ -28,6 +30,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod arbiter;
 pub mod builder;
 pub mod bulk;
 pub mod bytes;
@@ -35,6 +38,7 @@ pub mod cache;
 pub mod caches;
 pub mod codec;
 pub mod config;
+pub mod curve;
 pub mod error;
 pub mod expiry;
 pub mod inspect;
@@ -54,12 +58,16 @@ mod terms;
 pub mod weak;
 pub mod weigher;
 
+pub use arbiter::{Bounds, BudgetSettings, BudgetState, Decision, MemberState, MemoryBudget, ShareSettings};
 pub use builder::CacheBuilder;
 pub use bytes::ByteCache;
 pub use cache::{Cache, EntryInfo, Page};
 pub use caches::{AnyCache, Caches};
 pub use config::{CacheSettings, Compression};
-pub use error::{BuildError, CachesError, LoadError, NameError, PutError, Rejected, RejectedReason, UnknownPolicy};
+pub use curve::{Curve, CurvePoint, Estimate, PolicyPoint, ShadowMode};
+pub use error::{
+    BudgetError, BuildError, CachesError, LoadError, NameError, PutError, Rejected, RejectedReason, UnknownPolicy,
+};
 pub use expiry::{Clock, ManualClock};
 pub use inspect::Explanation;
 pub use key_entry::{Computed, KeyEntry, Modify, Op};

@@ -463,7 +463,7 @@ where
         let mut state = store.lock(hash);
         let found = store.find(&pin, hash, key);
         if first {
-            store.count_miss();
+            store.count_miss(hash);
         }
         let turn = if let Some(entry) = found {
             drop(state);

@@ -19,11 +19,18 @@
 //! | `trimtab_cache_listener_panics_total` | counter | cache | calls |
 //! | `trimtab_cache_entries`, `…_capacity_entries` | gauge | cache | entries |
 //! | `trimtab_cache_weight_bytes`, `…_capacity_bytes` | gauge | cache | bytes |
+//! | `trimtab_cache_curve_hit_ratio`, `…_error` | gauge | cache, size (`0.25` to `4`) | share of lookups |
+//! | `trimtab_cache_policy_hit_ratio` | gauge | cache, policy | share of lookups |
+//! | `trimtab_cache_budget_bytes`, `…_free_bytes` | gauge | | bytes |
+//! | `trimtab_cache_budget_moves_total` | counter | cache, direction (`in`, `out`) | moves |
+//! | `trimtab_cache_budget_moved_bytes_total` | counter | cache, direction | bytes |
 //!
 //! A capacity gauge is absent while that limit is not set.
 
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
+use crate::arbiter::Decision;
+use crate::curve::Curve;
 use crate::loading::LoadingStats;
 use crate::stats::{CacheStats, Cause};
 use crate::weak::WeakStats;
@@ -72,6 +79,22 @@ pub const LOAD_TIMEOUTS: &str = "trimtab_cache_load_timeouts_total";
 
 /// Values of a weak cache that were found dead.
 pub const VANISHED: &str = "trimtab_cache_vanished_total";
+
+/// Estimated hit ratio at a multiple of the cache's size.
+pub const CURVE: &str = "trimtab_cache_curve_hit_ratio";
+/// Its standard error.
+pub const CURVE_ERROR: &str = "trimtab_cache_curve_hit_ratio_error";
+/// Estimated hit ratio at the cache's size under another policy.
+pub const POLICY: &str = "trimtab_cache_policy_hit_ratio";
+
+/// The memory budget over all caches.
+pub const BUDGET: &str = "trimtab_cache_budget_bytes";
+/// What of it no cache has.
+pub const BUDGET_FREE: &str = "trimtab_cache_budget_free_bytes";
+/// Moves of bytes into and out of a cache.
+pub const BUDGET_MOVES: &str = "trimtab_cache_budget_moves_total";
+/// The bytes moved.
+pub const BUDGET_MOVED: &str = "trimtab_cache_budget_moved_bytes_total";
 
 /// The resolved handles of one cache.
 #[derive(Debug)]
@@ -175,7 +198,41 @@ pub(crate) fn publish_weak(cache: &str, stats: &WeakStats) {
     gauge!(ENTRIES, "cache" => cache.to_string()).set(stats.alive as f64);
 }
 
+/// Publishes what other sizes and policies would bring. Looked up each time: publication is rare.
+pub(crate) fn publish_curve(cache: &str, curve: &Curve) {
+    for point in &curve.points {
+        for (name, value) in [(CURVE, point.hit_ratio), (CURVE_ERROR, point.error)] {
+            gauge!(name, "cache" => cache.to_string(), "size" => point.factor.to_string()).set(value);
+        }
+    }
+    for point in &curve.policies {
+        gauge!(POLICY, "cache" => cache.to_string(), "policy" => point.policy.as_str()).set(point.hit_ratio);
+    }
+}
+
+/// Publishes the budget.
+pub(crate) fn publish_budget(total: u64, free: u64) {
+    gauge!(BUDGET).set(total as f64);
+    gauge!(BUDGET_FREE).set(free as f64);
+}
+
+/// Counts a move of bytes on both sides.
+pub(crate) fn count_move(decision: &Decision) {
+    let sides = [(Some(&decision.to), "in"), (decision.from.as_ref(), "out")];
+    for (cache, direction) in sides.into_iter().filter_map(|(cache, direction)| Some((cache?, direction))) {
+        counter!(BUDGET_MOVES, "cache" => cache.clone(), "direction" => direction).increment(1);
+        counter!(BUDGET_MOVED, "cache" => cache.clone(), "direction" => direction).increment(decision.bytes);
+    }
+}
+
 fn describe() {
+    metrics::describe_gauge!(CURVE, Unit::Count, "Estimated hit ratio at a multiple of the cache's size");
+    metrics::describe_gauge!(CURVE_ERROR, Unit::Count, "Standard error of the estimated hit ratio");
+    metrics::describe_gauge!(POLICY, Unit::Count, "Estimated hit ratio at the cache's size under another policy");
+    metrics::describe_gauge!(BUDGET, Unit::Bytes, "Memory budget over all caches");
+    metrics::describe_gauge!(BUDGET_FREE, Unit::Bytes, "What of the budget no cache has");
+    metrics::describe_counter!(BUDGET_MOVES, Unit::Count, "Moves of bytes into and out of a cache");
+    metrics::describe_counter!(BUDGET_MOVED, Unit::Bytes, "Bytes moved into and out of a cache");
     metrics::describe_counter!(HITS, Unit::Count, "Lookups that found a live entry");
     metrics::describe_counter!(MISSES, Unit::Count, "Lookups that found none");
     metrics::describe_counter!(INSERTS, Unit::Count, "Values stored under a new key");

@@ -7,6 +7,7 @@
 
 pub(crate) mod adaptive;
 pub(crate) mod arc;
+pub(crate) mod curve;
 pub(crate) mod dials;
 pub(crate) mod fifo;
 pub(crate) mod ghost;
@@ -22,6 +23,7 @@ pub(crate) mod ttl;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,7 +36,7 @@ use fifo::Fifo;
 use lfu::Lfu;
 use lru::Lru;
 use queues::Link;
-use shadow::Shadow;
+use shadow::Arm;
 use ttl::Ttl;
 
 /// Bytes of bookkeeping that a policy keeps per entry beside its slot: a ghost's fingerprint, and the sketch's counters.
@@ -99,6 +101,16 @@ impl PolicyKind {
             Self::Ttl => "ttl",
             Self::Arc => "arc",
         }
+    }
+
+    /// The place in [`ALL`](Self::ALL), for keeping in an atomic.
+    pub(crate) fn place(self) -> u8 {
+        Self::ALL.iter().position(|other| *other == self).unwrap_or(0) as u8
+    }
+
+    /// The policy of a [place](Self::place).
+    pub(crate) fn at(place: u8) -> Self {
+        Self::ALL.get(usize::from(place)).copied().unwrap_or_default()
     }
 
     /// Whether the policy wants to know of each single use at once.
@@ -209,10 +221,10 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
-    /// The policy of one shard, of which so many entries are expected; adaptive ones share what the shadow learns.
-    pub(crate) fn new(kind: PolicyKind, shadow: &Shadow, expected: usize) -> Self {
+    /// The policy of one shard or miniature, in which so many entries are expected; adaptive ones follow an arm.
+    pub(crate) fn new(kind: PolicyKind, arm: &Arc<Arm>, expected: usize) -> Self {
         match kind {
-            PolicyKind::Adaptive => Self::Adaptive(Box::new(Adaptive::new(shadow.arm(), expected))),
+            PolicyKind::Adaptive => Self::Adaptive(Box::new(Adaptive::new(Arc::clone(arm), expected))),
             PolicyKind::Lru => Self::Lru(Lru::default()),
             PolicyKind::Lfu => Self::Lfu(Box::default()),
             PolicyKind::Fifo => Self::Fifo(Fifo::default()),
@@ -418,8 +430,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_policy_takes_over_every_entry_of_another(from in policy(), to in policy(), uses in prop::collection::vec(0..48_u32, 1..200)) {
-            let (shadow, facts) = (Shadow::new(true), Table::new(48));
-            let mut engine = Engine::new(from, &shadow, 48);
+            let (arm, facts) = (Arc::default(), Table::new(48));
+            let mut engine = Engine::new(from, &arm, 48);
             let mut members = std::collections::BTreeSet::new();
             for token in uses {
                 facts.set_deadline(token, if token % 2 == 0 { NEVER } else { u64::from(token) });
@@ -430,7 +442,7 @@ mod tests {
                 }
             }
             let order = engine.order(&facts);
-            engine.hand_over(Engine::new(to, &shadow, 48), &facts);
+            engine.hand_over(Engine::new(to, &arm, 48), &facts);
             prop_assert_eq!(engine.validate(&facts), members.len());
             if matches!(to, PolicyKind::Lru | PolicyKind::Fifo) {
                 prop_assert_eq!(engine.order(&facts), order, "a policy of one queue keeps the order as it was");

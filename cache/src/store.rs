@@ -13,6 +13,7 @@ mod departed;
 mod epoch;
 mod inspect;
 mod leave;
+mod observe;
 pub(crate) mod shard;
 pub(crate) mod slots;
 mod stripes;
@@ -29,12 +30,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::curve::ShadowMode;
 use crate::error::RejectedReason;
 use crate::expiry::rule::{Rule, Span};
 use crate::expiry::{self, Clock, NEVER};
 use crate::listener::Listener;
 use crate::metrics::Handles;
 use crate::policy::in_force::InForce;
+use crate::policy::curve::Event;
 use crate::policy::shadow::{Scale, Shadow};
 use crate::policy::{Engine, Policy, PolicyKind};
 use crate::stats::{CacheStats, Cause, Counters};
@@ -91,6 +94,7 @@ pub(crate) struct Plan<K, V, S> {
     pub(crate) hasher: S,
     pub(crate) clock: Clock,
     pub(crate) policy: PolicyKind,
+    pub(crate) shadow: ShadowMode,
     pub(crate) shards: usize,
     pub(crate) max_entries: Option<u64>,
     pub(crate) max_bytes: Option<u64>,
@@ -120,11 +124,11 @@ enum Turn {
 impl<K, V, S> Store<K, V, S> {
     pub(crate) fn new(plan: Plan<K, V, S>) -> Self {
         sync::prepare_fences();
-        let shadow = Shadow::new(plan.policy == PolicyKind::Adaptive);
+        let shadow = Shadow::of(plan.policy, plan.shadow);
         let uniform = plan.weigher.is_none().then_some(plan.overhead);
         let scales = Scales { uniform, by_weight: plan.max_bytes.is_some() };
         let expected = expected(plan.max_entries, plan.shards);
-        let engine = || Engine::new(plan.policy, &shadow, expected);
+        let engine = || Engine::new(plan.policy, &shadow.arm(), expected);
         let shard = || Shard::new(expected, scales, State::new(engine(), plan.rule.moves()));
         let shards = (0..plan.shards).map(|_| shard()).collect();
         Self {
@@ -297,14 +301,27 @@ impl<K, V, S> Store<K, V, S> {
     }
 
     /// Tells the shadow what the cache is like.
-    fn fit_shadow(&self) {
-        let (entries, weight) = (self.budget.entries(), self.budget.weight());
-        self.shadow.fit(if self.budget.max_bytes() == UNLIMITED {
+    pub(crate) fn fit_shadow(&self) {
+        let scale = if self.budget.max_bytes() == UNLIMITED {
             Scale { capacity: self.budget.max_entries(), entries: self.budget.max_entries() }
         } else {
-            // What there is when the cache is full, whichever limit it was that filled it.
-            Scale { capacity: weight, entries }
-        });
+            // What there will be when the cache is full, whichever limit it is that fills it.
+            let each = u64::from(self.mean_cost());
+            let entries = (self.budget.max_bytes() / each).clamp(1, self.budget.max_entries());
+            Scale { capacity: entries.saturating_mul(each), entries }
+        };
+        self.shadow.fit(scale);
+        if let Some(curve) = self.shadow.curve() {
+            curve.fit(scale, self.stripes.sums());
+        }
+    }
+
+    /// What an entry takes of the capacity on the average.
+    pub(crate) fn mean_cost(&self) -> u32 {
+        if self.budget.max_bytes() == UNLIMITED {
+            return 1;
+        }
+        u32::try_from(self.budget.weight() / self.budget.entries().max(1)).unwrap_or(u32::MAX).max(1)
     }
 
     /// Sums the counters of all shards.
@@ -414,6 +431,7 @@ where
         let Some(entry) = self.shard(hash).find(&pin, hash as u32, move |other| other.borrow() == key) else {
             if count_miss {
                 self.stripes.miss(pin.index());
+                self.observe(Event::Miss, hash);
             }
             return None;
         };
@@ -429,6 +447,7 @@ where
         self.stripes.hit(pin.index());
         if self.shadow.samples(hash) {
             self.stripes.put(pin.index(), hash as u32);
+            self.observe(Event::Hit, hash);
         }
         Some(read(entry.value()))
     }
@@ -444,8 +463,9 @@ where
     }
 
     /// Counts a miss that was found under the lock.
-    pub(crate) fn count_miss(&self) {
+    pub(crate) fn count_miss(&self, hash: u64) {
         self.stripes.miss(threads::index());
+        self.observe(Event::Miss, hash);
     }
 
     /// Lets a use move the deadline of an entry that can expire, where the rule says so; answers whether its time is not over.
@@ -602,15 +622,8 @@ where
         if samples.peek().is_some() {
             let cost = self.mean_cost();
             self.shadow.record(samples, cost);
+        self.observe(Event::Store, hash);
         }
-    }
-
-    /// What an entry takes of the capacity on the average.
-    fn mean_cost(&self) -> u32 {
-        if self.budget.max_bytes() == UNLIMITED {
-            return 1;
-        }
-        u32::try_from(self.budget.weight() / self.budget.entries().max(1)).unwrap_or(u32::MAX).max(1)
     }
 
     /// Counts a refusal, and removes the value that the refused one was to replace.

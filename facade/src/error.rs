@@ -3,7 +3,7 @@
 #[cfg(feature = "admin")]
 use std::{io, net::SocketAddr};
 
-use trimtab_cache::CachesError;
+use trimtab_cache::{BudgetError, CachesError};
 use trimtab_config::{Invalid, WatchError};
 use trimtab_monitor::MonitorError;
 
@@ -17,6 +17,9 @@ pub enum StartError {
     /// A named cache that cannot be made as its settings say.
     #[error("{0}")]
     Cache(#[from] CachesError),
+    /// The memory budget cannot be as its settings say.
+    #[error("budget: {0}")]
+    Budget(#[from] BudgetError),
     /// The monitor cannot run, for example outside a tokio runtime.
     #[error("{0}")]
     Monitor(#[from] MonitorError),

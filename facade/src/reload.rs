@@ -11,8 +11,16 @@ use crate::settings::TrimtabSettings;
 use crate::system::bounded;
 
 /// Settings that only a restart brings into effect.
-pub(crate) const RESTART_ONLY: &[&str] =
-    &["memory.limit", "cache.*.compression", "cache.*.compress_above", "cache.*.metrics", "server.*", "log.*"];
+pub(crate) const RESTART_ONLY: &[&str] = &[
+    "memory.limit",
+    "budget.*",
+    "cache.*.shadow",
+    "cache.*.compression",
+    "cache.*.compress_above",
+    "cache.*.metrics",
+    "server.*",
+    "log.*",
+];
 
 /// Keeps the parts in step with the settings for as long as it lives.
 pub(crate) struct Reload {

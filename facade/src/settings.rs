@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trimtab_cache::CacheSettings;
+use trimtab_cache::{BudgetSettings, CacheSettings};
 use trimtab_config::{MemoryLimit, Problems, Profile, Settings, Template};
 use trimtab_monitor::MonitorSettings;
 
@@ -29,6 +29,8 @@ pub struct TrimtabSettings {
     pub memory: MemorySettings,
     /// Named caches: `[cache.users]` gives the cache `users` its capacity, time to live and policy.
     pub cache: BTreeMap<String, CacheSettings>,
+    /// One memory budget over all caches that are limited by bytes; off unless `budget.total` is set.
+    pub budget: BudgetSettings,
     /// Sampling, history and pressure thresholds.
     pub monitor: MonitorSettings,
     /// The HTTP API and the dashboard.
@@ -53,6 +55,7 @@ impl Settings for TrimtabSettings {
         Self {
             memory: MemorySettings::default(),
             cache: BTreeMap::new(),
+            budget: BudgetSettings::for_profile(profile),
             monitor: MonitorSettings::for_profile(profile),
             #[cfg(feature = "admin")]
             server: trimtab_admin::AdminSettings::for_profile(profile),
@@ -72,6 +75,7 @@ impl Settings for TrimtabSettings {
             }
             problems.within(&format!("cache.{name}"), |problems| cache.check(problems));
         }
+        problems.within("budget", |problems| self.budget.check(problems));
         problems.within("monitor", |problems| self.monitor.check(problems));
         #[cfg(feature = "admin")]
         problems.within("server", |problems| self.server.check(problems));

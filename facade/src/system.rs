@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use trimtab_cache::{ByteCache, Cache, CacheSettings, Caches, CachesError};
+use trimtab_cache::{ByteCache, Cache, CacheSettings, Caches, CachesError, MemoryBudget};
 use trimtab_config::{Live, Loaded, Profile, Settings};
 use trimtab_monitor::{CallbackId, Health, Monitor, Need};
 
@@ -40,6 +40,7 @@ struct Inner {
     caches: Caches,
     monitor: Monitor,
     housekeeping: CallbackId,
+    budget: Option<Arc<MemoryBudget>>,
     closing: Closing,
     started: Instant,
     #[cfg(feature = "admin")]
@@ -92,11 +93,18 @@ impl Trimtab {
             Monitor::builder().settings(settings.monitor.clone()).memory_limit(settings.memory.limit).start()?;
         // Once a tick: what has expired goes, a bounded number; the counts of all caches are published; and a settings
         // file that was refused shows in the health until it is mended.
+        let started = Instant::now();
+        let budget = settings.budget.build()?.map(Arc::new);
         let housekeeping = monitor.on_tick({
-            let (caches, live) = (caches.clone(), live.clone());
+            let (caches, live, budget) = (caches.clone(), live.clone(), budget.clone());
             let settings = monitor.health().component("settings", Need::Optional);
             move |_| {
                 caches.expire();
+                if let Some(budget) = &budget
+                    && let Some(decision) = budget.tick(&caches.list(), started.elapsed())
+                {
+                    tracing::info!(%decision, "the memory budget moved bytes");
+                }
                 caches.publish_metrics();
                 if let Some(why) = live.last_error() {
                     settings.degraded(format!("changed settings were refused, the old ones stay: {why}"));
@@ -108,6 +116,11 @@ impl Trimtab {
         let reload = Reload::follow(&live, &caches, &monitor);
         #[cfg(feature = "admin")]
         let console = crate::view::console(&live, &caches, &monitor);
+        #[cfg(feature = "admin")]
+        let console = match &budget {
+            Some(budget) => console.with_budget(Arc::clone(budget)),
+            None => console,
+        };
         Ok(Self {
             inner: Arc::new(Inner {
                 live,
@@ -115,7 +128,8 @@ impl Trimtab {
                 monitor,
                 housekeeping,
                 closing: Closing::new(),
-                started: Instant::now(),
+                started,
+                budget,
                 #[cfg(feature = "admin")]
                 console,
                 _reload: reload,
@@ -199,6 +213,13 @@ impl Trimtab {
     /// The registry of named caches.
     pub fn caches(&self) -> &Caches {
         &self.inner.caches
+    }
+
+    /// The memory budget over all caches, if `budget.total` is set: its limits and latest decisions.
+    ///
+    /// A cache comes under it at the first tick of the monitor after it was opened.
+    pub fn budget(&self) -> Option<&MemoryBudget> {
+        self.inner.budget.as_deref()
     }
 
     /// Samples, history and pressure.

@@ -8,12 +8,13 @@
 mod cache;
 mod evidence;
 mod memory;
+mod sizes;
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-pub use self::evidence::{CacheEvidence, Evidence, MemoryEvidence};
+pub use self::evidence::{CacheEvidence, Evidence, MemoryEvidence, SizeEvidence};
 
 /// Fewer requests to a cache than this give no advice about it.
 pub const MIN_REQUESTS: u64 = 1_000;

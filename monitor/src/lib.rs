@@ -26,7 +26,7 @@ pub mod metrics;
 pub mod prometheus;
 
 #[doc(inline)]
-pub use advise::{CacheEvidence, Evidence, MemoryEvidence, Number, Recommendation, Severity, advise};
+pub use advise::{CacheEvidence, Evidence, MemoryEvidence, Number, Recommendation, Severity, SizeEvidence, advise};
 pub use error::MonitorError;
 pub use health::{Component, ComponentHealth, Health, HealthReport, MemoryHealth, MemoryStatus, Need, State, Verdict};
 pub use history::{History, Point, Summary};

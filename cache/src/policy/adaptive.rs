@@ -91,10 +91,12 @@ impl Adaptive {
     }
 
     /// Cost of all entries.
+    #[cfg(test)]
     pub(crate) fn cost(&self) -> u64 {
         self.queues.cost()
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.queues.len()
     }

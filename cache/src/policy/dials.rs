@@ -29,6 +29,31 @@ pub(crate) struct Dials {
     pub(crate) history: u8,
 }
 
+impl Default for Dials {
+    /// Those of the first arm.
+    fn default() -> Self {
+        ARMS[0]
+    }
+}
+
+impl Dials {
+    /// What these dials amount to, for people.
+    pub(crate) fn in_words(self) -> &'static str {
+        match (self.admit, self.window) {
+            (_, window) if window >= 0.99 => "recency, like CLOCK and LRU",
+            (_, window) if window > 0.5 => "mostly recency, with a memory of what left",
+            (Admit::Frequency, _) if self.history <= 1 => {
+                "frequency that forgets fast, like W-TinyLFU with a short history"
+            }
+            (Admit::Frequency, window) if window > 0.2 => "frequency behind a wide window, like W-TinyLFU",
+            (Admit::Frequency, _) => "frequency behind a small window, like W-TinyLFU",
+            (Admit::Ghost, _) if !self.fill => "newcomers leave first unless they return, like S3-FIFO and ARC",
+            (Admit::Ghost, window) if window > 0.05 => "proven entries first, like 2Q and S3-FIFO",
+            (Admit::Ghost, _) => "what came first stays, like CLOCK-Pro and LIRS",
+        }
+    }
+}
+
 const fn arm(window: f32, admit: Admit, fill: bool, promote: u8, protected: f32, history: u8) -> Dials {
     Dials { window, admit, fill, promote, protected, history }
 }
@@ -52,3 +77,14 @@ pub(crate) const ARMS: [Dials; 8] = [
     // W-TinyLFU that forgets fast: popularity that drifts.
     arm(0.10, Admit::Frequency, true, 0, 0.8, 1),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_arm_has_words_of_its_own() {
+        let words: std::collections::BTreeSet<_> = ARMS.iter().map(|dials| dials.in_words()).collect();
+        assert_eq!(words.len(), ARMS.len());
+    }
+}

@@ -28,8 +28,8 @@ impl InForce {
 
     #[inline]
     pub(crate) fn kind(&self) -> PolicyKind {
-        let place = usize::from(self.place.load(Ordering::Relaxed) & !EXACT);
-        PolicyKind::ALL.get(place).copied().unwrap_or_default()
+        let place = self.place.load(Ordering::Relaxed) & !EXACT;
+        PolicyKind::at(place)
     }
 
     /// Whether each single use is wanted.
@@ -61,8 +61,7 @@ impl Change<'_> {
 }
 
 fn place(kind: PolicyKind) -> u8 {
-    let place = PolicyKind::ALL.iter().position(|other| *other == kind).unwrap_or(0) as u8;
-    if kind.is_exact() { place | EXACT } else { place }
+    if kind.is_exact() { kind.place() | EXACT } else { kind.place() }
 }
 
 #[cfg(test)]

@@ -20,8 +20,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
+use super::PolicyKind;
+use super::curve::{self, Recorder};
 use super::dials::{ARMS, Dials};
 use super::mini::Mini;
+use crate::curve::ShadowMode;
 
 /// Entries of a miniature.
 const MINI: f64 = 256.0;
@@ -71,9 +74,12 @@ pub(crate) struct Shadow {
     /// Insertions until the next burst, while the threshold is zero.
     resting: AtomicU32,
     arm: Arc<Arm>,
-    /// Changes under the lock of the contest only, so that none begins after the end.
-    running: AtomicBool,
+    /// Whether the cache follows the arms. Changes under the lock of the contest.
+    adaptive: AtomicBool,
+    mode: ShadowMode,
     contest: Mutex<Option<Contest>>,
+    /// `None` where nobody wants to know what other sizes would bring.
+    curve: Option<Recorder>,
 }
 
 /// What a cache is, scaled down for the miniatures.
@@ -116,29 +122,47 @@ struct Pace {
 }
 
 impl Shadow {
-    pub(crate) fn new(running: bool) -> Self {
+    /// What a cache of this policy simulates beside itself.
+    pub(crate) fn of(policy: PolicyKind, mode: ShadowMode) -> Self {
+        let arm = Arc::<Arm>::default();
+        let curve = (mode == ShadowMode::Full).then(|| Recorder::new(policy, Arc::clone(&arm)));
         Self {
             threshold: AtomicU32::new(0),
             resting: AtomicU32::new(0),
-            arm: Arc::default(),
-            running: AtomicBool::new(running),
+            arm,
+            adaptive: AtomicBool::new(policy == PolicyKind::Adaptive),
+            mode,
             contest: Mutex::new(None),
+            curve,
         }
     }
 
-    /// Begins or ends the miniatures. The arm stays as it was: what was learned is a better beginning than nothing.
-    pub(crate) fn run(&self, running: bool) {
+    /// Follows a change of the cache's policy. The arm stays as it was: what was learned is a better beginning than nothing.
+    pub(crate) fn follow(&self, policy: PolicyKind) {
         let mut contest = self.contest.lock();
-        self.running.store(running, Ordering::Relaxed);
-        if !running {
-            self.threshold.store(0, Ordering::Relaxed);
-            self.resting.store(0, Ordering::Relaxed);
-            *contest = None;
+        self.adaptive.store(policy == PolicyKind::Adaptive, Ordering::Relaxed);
+        // The sample is another one, and the contest may have lost its reason.
+        self.threshold.store(0, Ordering::Relaxed);
+        self.resting.store(0, Ordering::Relaxed);
+        *contest = None;
+        if let Some(curve) = &self.curve {
+            curve.follow(policy);
         }
     }
 
+    /// Whether the arms compete: to be chosen from, or to be shown on the curve.
+    #[inline]
     pub(crate) fn is_running(&self) -> bool {
-        self.running.load(Ordering::Relaxed)
+        self.mode == ShadowMode::Full || (self.mode == ShadowMode::Policy && self.adaptive.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn curve(&self) -> Option<&Recorder> {
+        self.curve.as_ref()
+    }
+
+    /// The dials in force.
+    pub(crate) fn dials(&self) -> Dials {
+        self.arm.dials()
     }
 
     pub(crate) fn arm(&self) -> Arc<Arm> {
@@ -148,7 +172,7 @@ impl Shadow {
     /// Whether a key is in the sample. Uses other bits than the choice of the shard and, as far as they decide, the index.
     #[inline]
     pub(crate) fn samples(&self, hash: u64) -> bool {
-        ((hash << 10 >> 32) as u32) < self.threshold.load(Ordering::Relaxed)
+        sampled(hash, &self.threshold)
     }
 
     /// Whether nothing has to be done: the size of the cache is known, or the shadow rests. Asked at each insertion, which is
@@ -171,8 +195,10 @@ impl Shadow {
         });
         let rests = self.resting.load(Ordering::Relaxed) > 0;
         if scale.entries > 0 && self.is_running() && !(fits && rests) {
-            let rate = rate(scale.entries);
             if !fits {
+                // Arms that are only shown take no larger sample than the curve does.
+                let adaptive = self.adaptive.load(Ordering::Relaxed);
+                let rate = if adaptive { rate(scale.entries) } else { curve::rate(scale.entries) };
                 *contest = Some(Contest::new(scale, rate));
             }
             let threshold = contest.as_ref().map_or(0, |contest| contest.pace.threshold());
@@ -198,8 +224,20 @@ impl Shadow {
     }
 }
 
+/// Whether a key is in the sample below a threshold. Uses other bits than the choice of the shard and, as far as they
+/// decide, the index.
+#[inline]
+pub(super) fn sampled(hash: u64, threshold: &AtomicU32) -> bool {
+    ((hash << 10 >> 32) as u32) < threshold.load(Ordering::Relaxed)
+}
+
+/// The threshold for a share of the keys.
+pub(super) fn threshold(rate: f64) -> u32 {
+    ((rate * f64::from(u32::MAX)).ceil() as u32).max(1)
+}
+
 /// Whether the same miniatures can stand for both.
-fn near(one: u64, other: u64) -> bool {
+pub(super) fn near(one: u64, other: u64) -> bool {
     one <= other.saturating_mul(DRIFT) && other <= one.saturating_mul(DRIFT)
 }
 
@@ -219,7 +257,7 @@ impl Pace {
 
     /// The bits below which a key is in the sample.
     fn threshold(&self) -> u32 {
-        ((self.rate * f64::from(u32::MAX)).ceil() as u32).max(1)
+        threshold(self.rate)
     }
 
     /// Whether the request is not to be counted yet.
@@ -311,13 +349,30 @@ impl Contest {
 mod tests {
     use super::*;
 
+    fn shadow() -> Shadow {
+        Shadow::of(PolicyKind::Adaptive, ShadowMode::Policy)
+    }
+
+    #[test]
+    fn nothing_is_simulated_that_nobody_asked_for() {
+        let has = |policy, mode| {
+            let shadow = Shadow::of(policy, mode);
+            (shadow.is_running(), shadow.curve().is_some())
+        };
+        assert_eq!(has(PolicyKind::Lru, ShadowMode::Policy), (false, false));
+        assert_eq!(has(PolicyKind::Adaptive, ShadowMode::Off), (false, false));
+        assert_eq!(has(PolicyKind::Adaptive, ShadowMode::Policy), (true, false));
+        assert_eq!(has(PolicyKind::Adaptive, ShadowMode::Full), (true, true));
+        assert_eq!(has(PolicyKind::Lru, ShadowMode::Full), (true, true));
+    }
+
     fn play(shadow: &Shadow, keys: impl Iterator<Item = u32>) {
         shadow.record(keys.map(|key| key.wrapping_mul(0x9E37_79B1).rotate_left(13).wrapping_mul(0x85EB_CA6B)), 1);
     }
 
     #[test]
     fn a_loop_is_met_by_an_arm_that_keeps_what_came_first_and_a_moving_set_by_one_that_does_not() {
-        let shadow = Shadow::new(true);
+        let shadow = shadow();
         shadow.fit(Scale { capacity: 200, entries: 200 });
         // A loop over more than there is room for: recency has nothing.
         play(&shadow, (0..30_000).map(|at| at % 300));
@@ -338,7 +393,7 @@ mod tests {
     fn sample_is_the_larger_the_smaller_the_cache() {
         assert!((rate(10) - 1.0).abs() < 1e-9 && (rate(100) - 0.64).abs() < 1e-9);
         assert!((rate(1_000) - 0.25).abs() < 1e-9 && (rate(1_000_000) - 256e-6).abs() < 1e-9);
-        let shadow = Shadow::new(true);
+        let shadow = shadow();
         assert!(!shadow.samples(0), "nothing is sampled before the size is known");
         shadow.fit(Scale { capacity: 1 << 22, entries: 1 << 22 });
         let sampled = (0..1_u64 << 20).filter(|key| shadow.samples(key << 34)).count();
@@ -347,21 +402,21 @@ mod tests {
 
     #[test]
     fn an_ended_shadow_samples_nothing_and_begins_afresh() {
-        let shadow = Shadow::new(false);
+        let shadow = Shadow::of(PolicyKind::Lru, ShadowMode::Policy);
         let scale = Scale { capacity: 100, entries: 100 };
         shadow.fit(scale);
         assert!(!shadow.is_fit() && !shadow.samples(0));
-        shadow.run(true);
+        shadow.follow(PolicyKind::Adaptive);
         shadow.fit(scale);
         assert!(shadow.is_fit() && shadow.samples(0));
-        shadow.run(false);
+        shadow.follow(PolicyKind::Lru);
         shadow.fit(scale);
         assert!(!shadow.samples(0) && shadow.contest.lock().is_none());
     }
 
     #[test]
     fn a_small_cache_is_watched_in_bursts_and_a_large_one_always() {
-        let shadow = Shadow::new(true);
+        let shadow = shadow();
         shadow.fit(Scale { capacity: 100, entries: 100 });
         // Like a cache that misses always: each request is an insertion, and reaches the shadow if it is in the sample.
         let (mut watched, all) = (0, 400_000_u64);
@@ -378,7 +433,7 @@ mod tests {
         let share = f64::from(watched) / all as f64;
         assert!((0.02..0.05).contains(&share), "{share} of the requests");
 
-        let large = Shadow::new(true);
+        let large = Shadow::of(PolicyKind::Adaptive, ShadowMode::Policy);
         large.fit(Scale { capacity: 50_000, entries: 50_000 });
         play(&large, 0..100_000);
         assert!(large.contest.lock().as_ref().unwrap().pace.left.is_none());
@@ -387,7 +442,7 @@ mod tests {
 
     #[test]
     fn a_cache_that_changes_its_size_while_its_shadow_rests_is_watched_anew() {
-        let shadow = Shadow::new(true);
+        let shadow = shadow();
         shadow.fit(Scale { capacity: 100, entries: 100 });
         play(&shadow, 0..100_000);
         assert!(shadow.resting.load(Ordering::Relaxed) > 0 && shadow.is_fit());
@@ -399,7 +454,7 @@ mod tests {
 
     #[test]
     fn a_changed_capacity_starts_over() {
-        let shadow = Shadow::new(true);
+        let shadow = shadow();
         shadow.fit(Scale { capacity: 100, entries: 100 });
         play(&shadow, 0..50);
         shadow.fit(Scale { capacity: 100, entries: 110 });

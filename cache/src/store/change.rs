@@ -20,10 +20,10 @@ impl<K, V, S> Store<K, V, S> {
         }
         // Readers see it first: what they leave is understood by the old policy of a shard as well as by the new one.
         change.set(kind);
-        self.shadow.run(kind == PolicyKind::Adaptive);
+        self.shadow.follow(kind);
         let expected = expected(crate::builder::limit(self.budget.max_entries()), self.shards.len());
         for shard in self.shards() {
-            let next = Engine::new(kind, &self.shadow, expected);
+            let next = Engine::new(kind, &self.shadow.arm(), expected);
             let mut held = shard.lock();
             let (state, slab) = held.parts();
             state.policy.hand_over(next, slab);

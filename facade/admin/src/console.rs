@@ -4,13 +4,13 @@
 //! [`SettingsView`], because only the assembled system knows the whole tree.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
-use trimtab_cache::Caches;
+use trimtab_cache::{Caches, MemoryBudget};
 use trimtab_config::{Origin, Profile};
 use trimtab_monitor::Monitor;
 
@@ -113,6 +113,7 @@ struct Inner {
     version: String,
     closed: watch::Sender<bool>,
     reclaimed: AtomicU64,
+    budget: OnceLock<Arc<MemoryBudget>>,
 }
 
 impl fmt::Debug for Console {
@@ -133,7 +134,20 @@ impl Console {
         let (program, version) = (program.into(), version.into());
         let (closed, _) = watch::channel(false);
         let reclaimed = AtomicU64::new(0);
-        Self { inner: Arc::new(Inner { caches, monitor, settings, program, version, closed, reclaimed }) }
+        let budget = OnceLock::new();
+        Self { inner: Arc::new(Inner { caches, monitor, settings, program, version, closed, reclaimed, budget }) }
+    }
+
+    /// Shows a memory budget over the caches; the first one given stays.
+    #[must_use]
+    pub fn with_budget(self, budget: Arc<MemoryBudget>) -> Self {
+        self.inner.budget.get_or_init(|| budget);
+        self
+    }
+
+    /// The memory budget over the caches, if there is one.
+    pub fn budget(&self) -> Option<&MemoryBudget> {
+        self.inner.budget.get().map(|budget| &**budget)
     }
 
     /// The named caches.

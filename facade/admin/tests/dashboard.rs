@@ -252,6 +252,7 @@ fn dashboard_shows_live_data_without_console_errors() {
         assert!(ratio.as_str().is_some_and(|ratio| ratio.contains('%')), "{ratio}");
         let used = browser.run("return document.getElementById('memory-used').textContent");
         assert!(used.as_str().is_some_and(|used| used.contains("iB")), "{used}");
+        what_memory_buys_is_drawn_and_said(&browser);
         let settings = browser.run("return document.querySelectorAll('#settings tbody tr').length");
         assert_eq!(settings, 12);
         browser.screenshot("light");
@@ -299,6 +300,20 @@ fn dashboard_shows_live_data_without_console_errors() {
     browser.run("document.getElementById('ask-ok').click()");
 
     limits_and_settings_are_changed(&browser, &caches);
+}
+
+/// The curve of the chosen cache, with its band, and the sentence about twice the memory.
+fn what_memory_buys_is_drawn_and_said(browser: &Browser) {
+    browser.run("[...document.querySelectorAll('#caches-table .link')].find((link) => link.textContent === 'search-results').click()");
+    browser.until("the curve is drawn", "document.querySelectorAll('#worth-plot circle').length === 7");
+    browser.until(
+        "the sentence is about this cache",
+        "/2× would (raise hits from \\d+ % to \\d+ %|change hits by no more)/.test(document.getElementById('worth-twice').textContent)",
+    );
+    let policy = browser.run("return document.getElementById('worth-policy').textContent");
+    assert!(policy.as_str().is_some_and(|policy| policy.starts_with("Policy: adaptive – at present ")), "{policy}");
+    let band = browser.run("return document.querySelector('#worth-plot .band').getAttribute('d')");
+    assert!(band.as_str().is_some_and(|band| band.split('L').count() == 14 && !band.contains("NaN")), "{band}");
 }
 
 /// The forms: a change is made, shown and taken back; a refusal stays in the form with its reason.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use trimtab_config::{ByteSize, Duration as Span};
 
+use super::sizes;
 use super::{CacheEvidence, MIN_REQUESTS, MIN_UPTIME, Recommendation, Severity, numbers, percent, round_up};
 
 /// A hit ratio from here on is good enough to leave alone.
@@ -42,7 +43,11 @@ pub(super) fn advise(cache: &CacheEvidence, memory_short: bool, all: &mut Vec<Re
         all.push(never_read_again(cache, ratio));
     }
     all.extend(rejected(cache));
-    all.extend(too_large(cache));
+    let larger = too_large(cache);
+    if larger.is_none() && !all.iter().any(|one| one.id == "cache.too_small" && one.subject.ends_with(&cache.name)) {
+        all.extend(sizes::halving(cache));
+    }
+    all.extend(larger);
 }
 
 fn full(held: u64, limit: Option<u64>) -> Option<f64> {
@@ -64,6 +69,27 @@ fn too_small(cache: &CacheEvidence, ratio: f64) -> Option<Recommendation> {
         let limit = cache.max_entries?;
         ("max_entries", limit.to_string(), limit.saturating_mul(2).to_string())
     };
+    let (bought, mut numbers) = match sizes::doubling(cache) {
+        // The simulation knows better than the rule of thumb.
+        sizes::Doubling::Useless => return None,
+        sizes::Doubling::Buys(sentence, numbers) => (Some(sentence), numbers),
+        sizes::Doubling::Unknown => (None, Vec::new()),
+    };
+    let advice = match &bought {
+        Some(sentence) => format!("raise {field} to {proposed}: {sentence}"),
+        None => format!("raise {field} to {proposed}, one doubling, and compare the hit ratio"),
+    };
+    numbers.splice(
+        0..0,
+        super::numbers([
+            ("hit_ratio", ratio),
+            ("reads", cache.requests() as f64),
+            ("evicted_for_space", cache.evicted_for_space as f64),
+            ("inserts", cache.inserts as f64),
+            ("entries", cache.entries as f64),
+            ("weight_bytes", cache.weight as f64),
+        ]),
+    );
     Some(Recommendation {
         id: "cache.too_small",
         severity: if ratio < POOR { Severity::Warning } else { Severity::Info },
@@ -75,16 +101,9 @@ fn too_small(cache: &CacheEvidence, ratio: f64) -> Option<Recommendation> {
             cache.evicted_for_space,
             cache.inserts,
         ),
-        numbers: numbers([
-            ("hit_ratio", ratio),
-            ("reads", cache.requests() as f64),
-            ("evicted_for_space", cache.evicted_for_space as f64),
-            ("inserts", cache.inserts as f64),
-            ("entries", cache.entries as f64),
-            ("weight_bytes", cache.weight as f64),
-        ]),
+        numbers,
         setting: format!("cache.{}.{field}", cache.name),
-        advice: format!("raise {field} to {proposed}, one doubling, and compare the hit ratio"),
+        advice,
         current: Some(current),
         proposed: Some(proposed),
     })

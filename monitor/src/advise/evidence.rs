@@ -51,6 +51,28 @@ pub struct CacheEvidence {
     pub ttl: Option<Duration>,
     /// Whether large values are compressed.
     pub compressed: bool,
+    /// The measured hit ratio that the two estimates below start from: of late, not since the beginning.
+    pub measured: Option<f64>,
+    /// What twice the size would do, when it is simulated.
+    pub twice: Option<SizeEvidence>,
+    /// What half the size would do, when it is simulated.
+    pub half: Option<SizeEvidence>,
+}
+
+/// The hit ratio of a cache at another size, from a simulation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct SizeEvidence {
+    /// Share of reads that would find a value, from 0 to 1.
+    pub hit_ratio: f64,
+    /// Its standard error.
+    pub error: f64,
+}
+
+impl SizeEvidence {
+    /// Whether the difference to a measured ratio is more than chance: over two standard errors and a tenth of a point.
+    pub fn differs(&self, measured: f64) -> bool {
+        (self.hit_ratio - measured).abs() > (2.0 * self.error).max(0.001)
+    }
 }
 
 impl CacheEvidence {

@@ -420,6 +420,7 @@ function showDetail(frame) {
   }
   const points = state.caches.get(cache.name) || [];
   text($('detail-name'), cache.name);
+  showWorth(cache.name, request);
   const notes = [`${count(cache.inserts)} inserted`, `${count(cache.updates)} replaced`];
   if (cache.rejected) notes.push(`${count(cache.rejected)} refused`);
   if (cache.loads) notes.push(`${count(cache.loads)} loads${known(cache.load_mean_seconds) ? ` of ${(cache.load_mean_seconds * 1000).toFixed(1)} ms` : ''}`);

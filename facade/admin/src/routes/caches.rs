@@ -96,6 +96,7 @@ impl CacheBody {
             settings: (&cache.settings()).into(),
             metrics: MetricsBody::new(cache),
             links: BTreeMap::from([
+                ("curve", format!("/api/caches/{}/curve", cache.name())),
                 ("entries", format!("{base}/entries")),
                 ("entry", format!("{base}/entry")),
                 ("metrics", format!("{base}/metrics")),

@@ -1,8 +1,10 @@
 //! The routes, by group. Each file holds the handlers of one group; what they answer is declared beside them, and
 //! the OpenAPI document is generated from both.
 
+mod budget;
 mod caches;
 mod config;
+mod curve;
 mod entries;
 mod entry;
 mod events;
@@ -48,11 +50,13 @@ pub(crate) fn document() -> OpenApi {
 }
 
 /// Every route, by group.
-pub(crate) fn all() -> [(Group, Routes); 8] {
+pub(crate) fn all() -> [(Group, Routes); 10] {
     [
         (Group::Page, page::routes()),
         (Group::Health, health::routes()),
         (Group::Caches, caches::routes()),
+        (Group::Caches, curve::routes()),
+        (Group::System, budget::routes()),
         (Group::Entries, entries::routes()),
         (Group::Entry, entry::routes()),
         (Group::System, system::routes()),

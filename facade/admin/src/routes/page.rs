@@ -34,8 +34,9 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const INDEX: &str = include_str!("../dashboard/index.html");
 
 /// Name, media type, content.
-const FILES: [(&str, &str, &str); 7] = [
+const FILES: [(&str, &str, &str); 8] = [
     ("app.js", "text/javascript; charset=utf-8", include_str!("../dashboard/app.js")),
+    ("worth.js", "text/javascript; charset=utf-8", include_str!("../dashboard/worth.js")),
     ("chart.js", "text/javascript; charset=utf-8", include_str!("../dashboard/chart.js")),
     ("style.css", "text/css; charset=utf-8", include_str!("../dashboard/style.css")),
     ("icon.svg", "image/svg+xml", include_str!("../dashboard/icon.svg")),

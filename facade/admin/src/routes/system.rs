@@ -11,8 +11,8 @@ use axum::http::Uri;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use trimtab_cache::{AnyCache, Compression};
-use trimtab_monitor::{CacheEvidence, Evidence, Pressure, Recommendation, Sample, advise, prometheus};
+use trimtab_cache::{AnyCache, Compression, Curve};
+use trimtab_monitor::{CacheEvidence, Evidence, Pressure, Recommendation, Sample, SizeEvidence, advise, prometheus};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -138,7 +138,11 @@ async fn recommendations(State(app): State<Arc<App>>) -> Json<Recommendations> {
 }
 
 fn evidence(app: &App, cache: &dyn AnyCache) -> CacheEvidence {
-    let (stats, settings) = (cache.stats(), cache.settings());
+    let (stats, settings, curve) = (cache.stats(), cache.settings(), cache.curve());
+    let at = |factor| {
+        let there = curve.as_ref()?.at(factor)?;
+        Some(SizeEvidence { hit_ratio: there.value, error: there.error })
+    };
     CacheEvidence {
         name: cache.name().to_owned(),
         policy: settings.policy.to_string(),
@@ -155,6 +159,9 @@ fn evidence(app: &App, cache: &dyn AnyCache) -> CacheEvidence {
         max_bytes: stats.max_bytes,
         ttl: settings.ttl.map(Into::into),
         compressed: settings.compression != Compression::Off,
+        twice: at(2.0),
+        half: at(0.5),
+        measured: curve.as_ref().map(Curve::measured),
     }
 }
 
