@@ -39,6 +39,14 @@ pub enum ShadowMode {
 }
 
 impl ShadowMode {
+    /// The most of this that needs no count of hits and misses.
+    pub(crate) const fn without_curve(self) -> Self {
+        match self {
+            Self::Full => Self::Policy,
+            less => less,
+        }
+    }
+
     /// The name used in settings.
     pub const fn as_str(self) -> &'static str {
         match self {

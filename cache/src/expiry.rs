@@ -145,10 +145,14 @@ impl Deadlines {
     }
 
     /// Notes the deadline of an entry; an entry that never expires costs nothing.
+    #[inline]
     pub(crate) fn set(&mut self, token: u32, deadline: u64) {
-        if deadline == NEVER {
-            return;
+        if deadline != NEVER {
+            self.note(token, deadline);
         }
+    }
+
+    fn note(&mut self, token: u32, deadline: u64) {
         self.noted.insert((deadline, token));
         if let Some(under) = &mut self.under {
             let index = token as usize;
@@ -160,10 +164,15 @@ impl Deadlines {
     }
 
     /// Forgets the deadline of an entry.
+    #[inline]
     pub(crate) fn unset(&mut self, token: u32, deadline: u64) {
         if deadline != NEVER {
-            self.noted.remove(&(self.noted_under(token, deadline), token));
+            self.forget(token, deadline);
         }
+    }
+
+    fn forget(&mut self, token: u32, deadline: u64) {
+        self.noted.remove(&(self.noted_under(token, deadline), token));
     }
 
     /// Notes an entry anew that was due by its note, but not by its deadline.

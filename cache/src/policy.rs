@@ -161,6 +161,19 @@ pub(crate) trait Facts {
     /// Changes where the entry stands.
     fn set_link(&self, token: u32, link: Link);
 
+    /// Changes one half of the link.
+    fn set_prev(&self, token: u32, prev: u32) {
+        self.set_link(token, Link { prev, ..self.link(token) });
+    }
+
+    /// Changes the other half of the link.
+    fn set_next(&self, token: u32, next: u32) {
+        self.set_link(token, Link { next, ..self.link(token) });
+    }
+
+    /// An entry that will be asked about soon.
+    fn look_ahead(&self, _token: u32) {}
+
     /// Whether every entry costs 1.
     fn alike(&self) -> bool {
         false

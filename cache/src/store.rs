@@ -36,20 +36,21 @@ use crate::expiry::rule::{Rule, Span};
 use crate::expiry::{self, Clock, NEVER};
 use crate::listener::Listener;
 use crate::metrics::Handles;
-use crate::policy::in_force::InForce;
 use crate::policy::curve::Event;
+use crate::policy::in_force::InForce;
 use crate::policy::shadow::{Scale, Shadow};
 use crate::policy::{Engine, Policy, PolicyKind};
 use crate::stats::{CacheStats, Cause, Counters};
 use crate::tags;
 use crate::terms::{Appraisal, Terms};
 use crate::weigher::Weigher;
-use arena::{Entry, Pair, TOKENS_MAX, Taken};
+use arena::{Counter, Entry, Look, Pair, TOKENS_MAX, Taken};
 use budget::{Budget, UNLIMITED};
 use departed::Departed;
 use shard::{Held, Shard, State};
 use slots::Scales;
 use stripes::Stripes;
+pub(crate) use sync::prefetch;
 
 /// An insertion removes at most so many expired entries of its shard, so its time stays bounded.
 const EXPIRE_PER_INSERT: usize = 2;
@@ -102,6 +103,7 @@ pub(crate) struct Plan<K, V, S> {
     pub(crate) overhead: u64,
     pub(crate) ttl: Option<Duration>,
     pub(crate) metrics: bool,
+    pub(crate) statistics: bool,
     pub(crate) rule: Rule,
     pub(crate) lifetime: Option<Lifetime<K, V>>,
     pub(crate) listener: Option<Listener<K, V>>,
@@ -137,7 +139,7 @@ impl<K, V, S> Store<K, V, S> {
             clock: plan.clock,
             policy: InForce::new(plan.policy),
             shards,
-            stripes: Stripes::new(),
+            stripes: Stripes::new(plan.statistics),
             shadow,
             budget: Budget::new(plan.max_entries, plan.max_bytes, uniform),
             weigher: plan.weigher,
@@ -220,11 +222,11 @@ impl<K, V, S> Store<K, V, S> {
 
     /// Whether a shard with so many entries holds at least its even part of what is scarce.
     fn is_fair(&self, held: &Held<'_, K, V>, len: usize, cause: Cause, parts: u64) -> bool {
-        let (own, all) = match cause {
-            Cause::Size => (held.weight, self.budget.weight()),
-            _ => (len as u64, self.budget.entries()),
-        };
-        u128::from(own) * u128::from(parts) >= u128::from(all)
+        match cause {
+            Cause::Size => u128::from(held.weight) * u128::from(parts) >= u128::from(self.budget.weight()),
+            // Both fit: a shard has less than 2^32 entries, and there are at most some thousand parts.
+            _ => len as u64 * parts >= self.budget.entries(),
+        }
     }
 
     /// Makes room in the other shards until the budget is met. `own` is the shard of a newcomer that goes last.
@@ -428,19 +430,60 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let pin = Shard::<K, V>::pin();
-        let Some(entry) = self.shard(hash).find(&pin, hash as u32, move |other| other.borrow() == key) else {
+        // Most keys are found at the first place or are nowhere. What is rare is called, not inlined, and nothing that it
+        // needs is passed by reference: the usual way stays in registers.
+        match self.shard(hash).look(&pin, hash as u32, |other| other.borrow() == key) {
+            Look::Found(entry) => {
+                if entry.may_expire() && !self.keep_alive(entry) {
+                    self.found_expired(pin, hash, key, count_miss);
+                    return None;
+                }
+                self.used(&pin, hash, entry);
+                Some(read(entry.value()))
+            }
+            Look::Missing => {
+                if count_miss {
+                    self.missed(&pin, hash);
+                }
+                None
+            }
+            Look::GoOn => self.read_beyond(pin, hash, key, count_miss, read),
+        }
+    }
+
+    /// [`read_hashed`](Self::read_hashed) for a key that is not where most are.
+    #[inline(never)]
+    fn read_beyond<Q, R>(
+        &self,
+        pin: threads::Pin,
+        hash: u64,
+        key: &Q,
+        count_miss: bool,
+        read: impl FnOnce(&V) -> R,
+    ) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let Some(entry) = self.shard(hash).find_beyond(&pin, hash as u32, |other| other.borrow() == key) else {
             if count_miss {
-                self.stripes.miss(pin.index());
-                self.observe(Event::Miss, hash);
+                self.missed(&pin, hash);
             }
             return None;
         };
-        if entry.may_expire() && !self.keep_alive(&entry) {
+        if entry.may_expire() && !self.keep_alive(entry) {
             self.found_expired(pin, hash, key, count_miss);
             return None;
         }
+        self.used(&pin, hash, entry);
+        Some(read(entry.value()))
+    }
+
+    /// Lets the policy, the statistics and the shadow know of a hit.
+    #[inline]
+    fn used(&self, pin: &threads::Pin, hash: u64, entry: Entry<'_, K, V>) {
         if self.policy.is_exact() {
-            touch_exactly(self.shard(hash), &entry);
+            touch_exactly(self.shard(hash), entry.counter(), entry.token);
         } else {
             entry.touch();
         }
@@ -449,7 +492,12 @@ where
             self.stripes.put(pin.index(), hash as u32);
             self.observe(Event::Hit, hash);
         }
-        Some(read(entry.value()))
+    }
+
+    #[inline]
+    fn missed(&self, pin: &threads::Pin, hash: u64) {
+        self.stripes.miss(pin.index());
+        self.observe(Event::Miss, hash);
     }
 
     /// The live entry of a key, as long as the pin is held. Takes no lock, but may be used under one to see what it protects.
@@ -470,7 +518,7 @@ where
 
     /// Lets a use move the deadline of an entry that can expire, where the rule says so; answers whether its time is not over.
     #[inline(never)]
-    fn keep_alive(&self, entry: &Entry<'_, K, V>) -> bool {
+    fn keep_alive(&self, entry: Entry<'_, K, V>) -> bool {
         let (now, deadline) = (self.clock.now(), entry.deadline());
         if deadline <= now {
             return false;
@@ -495,7 +543,7 @@ where
         Q: Eq + ?Sized,
     {
         if count_miss {
-            self.stripes.miss(pin.index());
+            self.missed(&pin, hash);
         }
         drop(pin);
         let mut departed = self.departed();
@@ -617,13 +665,17 @@ where
             self.fit_shadow();
         }
         let thread = threads::index();
-        let request = self.shadow.samples(hash).then_some(hash as u32);
-        let mut samples = self.stripes.take(thread, SAMPLES_PER_INSERT).chain(request).peekable();
-        if samples.peek().is_some() {
-            let cost = self.mean_cost();
-            self.shadow.record(samples, cost);
-        self.observe(Event::Store, hash);
+        let sampled = self.shadow.samples(hash);
+        if sampled || self.stripes.has_some(thread) {
+            self.show(thread, sampled.then_some(hash as u32));
         }
+        self.observe(Event::Store, hash);
+    }
+
+    /// Shows sampled requests to the shadow.
+    #[cold]
+    fn show(&self, thread: usize, request: Option<u32>) {
+        self.shadow.record(self.stripes.take(thread, SAMPLES_PER_INSERT).chain(request), self.mean_cost());
     }
 
     /// Counts a refusal, and removes the value that the refused one was to replace.
@@ -738,11 +790,11 @@ fn no_token_left<K, V>(held: &Held<'_, K, V>) -> Option<Cause> {
 
 /// Tells the policy of a use, or leaves a mark when a writer is at work.
 #[cold]
-fn touch_exactly<K, V>(shard: &Shard<K, V>, entry: &Entry<'_, K, V>) {
+fn touch_exactly<K, V>(shard: &Shard<K, V>, uses: Counter<'_>, token: u32) {
     if let Some(mut held) = shard.try_lock() {
         let (state, slab) = held.parts();
-        state.policy.touch(entry.token, slab);
+        state.policy.touch(token, slab);
     } else {
-        entry.touch();
+        uses.touch();
     }
 }

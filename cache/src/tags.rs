@@ -33,8 +33,12 @@ pub(crate) fn collect<T: AsRef<str>>(tags: impl IntoIterator<Item = T>) -> Tags 
 }
 
 /// What tags add to the weight of their entry, or why they are refused.
+#[inline]
 pub(crate) fn weigh(tags: &Tags) -> Result<u64, RejectedReason> {
-    let Some(tags) = tags else { return Ok(0) };
+    tags.as_ref().map_or(Ok(0), |tags| weigh_some(tags))
+}
+
+fn weigh_some(tags: &[Arc<str>]) -> Result<u64, RejectedReason> {
     if tags.len() > TAGS_MAX {
         return Err(RejectedReason::TooManyTags { count: tags.len(), limit: TAGS_MAX });
     }
@@ -53,9 +57,15 @@ pub(crate) struct TagIndex {
 
 impl TagIndex {
     /// Replaces the tags of an entry.
+    #[inline]
     pub(crate) fn set(&mut self, token: u32, tags: &Tags) {
         self.unset(token);
-        let Some(tags) = tags else { return };
+        if let Some(tags) = tags {
+            self.add(token, tags);
+        }
+    }
+
+    fn add(&mut self, token: u32, tags: &Arc<[Arc<str>]>) {
         for tag in tags.iter() {
             self.by_tag.entry(Arc::clone(tag)).or_default().insert(token);
         }
@@ -63,10 +73,14 @@ impl TagIndex {
     }
 
     /// Forgets an entry.
+    #[inline]
     pub(crate) fn unset(&mut self, token: u32) {
-        if self.by_token.is_empty() {
-            return;
+        if !self.by_token.is_empty() {
+            self.forget(token);
         }
+    }
+
+    fn forget(&mut self, token: u32) {
         let Some(tags) = self.by_token.remove(&token) else { return };
         for tag in tags.iter() {
             if let Some(tokens) = self.by_tag.get_mut(tag) {

@@ -162,3 +162,13 @@ fn a_cache_without_metrics_publishes_nothing() {
     });
     assert!(notebook.0.lock().is_empty());
 }
+
+#[test]
+fn a_cache_without_statistics_counts_no_lookups_and_has_no_curve() {
+    let cache = trimtab_cache::Cache::builder().max_entries(100).statistics(false).build().unwrap();
+    cache.insert(1, 1);
+    assert_eq!((cache.get(&1), cache.get(&2)), (Some(1), None));
+    let stats = cache.stats();
+    assert_eq!((stats.hits, stats.misses, stats.inserts), (0, 0, 1));
+    assert_eq!(cache.curve(), None);
+}

@@ -38,6 +38,9 @@ mod policy {
         fn deadline(&self, token: u32) -> u64;
         fn link(&self, token: u32) -> queues::Link;
         fn set_link(&self, token: u32, link: queues::Link);
+        fn set_prev(&self, token: u32, prev: u32);
+        fn set_next(&self, token: u32, next: u32);
+        fn look_ahead(&self, token: u32);
         fn alike(&self) -> bool;
     }
 
@@ -66,6 +69,8 @@ mod sync {
         cell.store(value, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
+
+    pub(crate) fn prefetch<T>(_: *const T) {}
 
     // A checker knows no fence that one thread imposes on others; fences on both sides are what it amounts to.
     pub(crate) fn announce_lightly(cell: &AtomicU64, value: u64) {

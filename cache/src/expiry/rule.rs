@@ -85,6 +85,7 @@ impl Rule {
 
     /// The first deadline of a value stored now. `own` was given for this value alone and replaces both the `default`
     /// and the adaptive rule. Reads the clock only if something can expire.
+    #[inline]
     pub(crate) fn begin(&self, clock: &Clock, own: Option<Duration>, default: Option<Duration>) -> (u64, Span) {
         let ttl = own.or(default);
         let adaptive = self.adaptive.filter(|_| own.is_none());

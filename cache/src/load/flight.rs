@@ -228,6 +228,7 @@ impl<K, V> Flights<K, V> {
 
     /// Something newer happened to the key: its load, if one runs, still serves those who wait, but will not be stored,
     /// and whoever comes next starts afresh.
+    #[inline]
     pub(crate) fn detach<Q>(&mut self, hash: u64, key: &Q) -> Option<Running<K, V>>
     where
         K: Borrow<Q>,

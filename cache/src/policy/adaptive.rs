@@ -113,8 +113,7 @@ impl Adaptive {
     /// Uses held in an entry's counter flow into the sketch when the entry is passed.
     #[inline]
     fn note(&mut self, token: u32, uses: u8, facts: &impl Facts) {
-        let hash = facts.hash(token);
-        (0..uses).for_each(|_| self.sketch.add(hash, self.dials.history));
+        self.sketch.add(facts.hash(token), uses, self.dials.history);
     }
 
     /// Uses of late that are known of: those counted in the sketch, and those that still lie with the entry.
@@ -123,44 +122,50 @@ impl Adaptive {
         u32::from((counted + facts.uses(token)).min(COUNT_MAX))
     }
 
-    /// Takes an entry out for good.
-    fn evict(&mut self, token: u32, remember: bool, facts: &impl Facts) -> u32 {
-        if remember {
+    /// Takes the oldest entry of a queue out for good.
+    fn evict(&mut self, queue: usize, facts: &impl Facts) -> Option<u32> {
+        let token = self.queues.pop(queue, facts)?;
+        if queue == WINDOW {
             self.ghost.put(facts.hash(token));
         }
-        self.queues.unlink(token, facts);
-        token
+        Some(token)
     }
 
-    /// Puts a used entry back into main, one use poorer; answers whether it was.
-    fn spare(&mut self, token: u32, scanned: &mut u32, facts: &impl Facts) -> bool {
-        let uses = facts.uses(token);
+    /// Puts the oldest entry of a queue back into main, one use poorer, if it was used; answers whether it was.
+    fn spare(&mut self, oldest: u32, queue: usize, scanned: &mut u32, facts: &impl Facts) -> bool {
+        let uses = facts.uses(oldest);
         if uses == 0 || *scanned >= SCAN_MAX {
             return false;
         }
         *scanned += 1;
-        self.note(token, 1, facts);
-        facts.set_uses(token, uses - 1);
-        self.queues.shift(token, MAIN, facts);
+        self.note(oldest, 1, facts);
+        facts.set_uses(oldest, uses - 1);
+        self.queues.pass_on(queue, MAIN, facts);
         true
     }
 
-    /// The next victim of probation and main; it stays in its queue.
+    /// Lets the next victim of probation and main be the oldest of probation, and answers it.
     fn main_victim(&mut self, scanned: &mut u32, facts: &impl Facts) -> Option<u32> {
         loop {
             let limit = scaled(self.main_cost(), self.protected);
             while let Some(oldest) = self.queues.queue(MAIN).oldest()
                 && (self.queues.queue(MAIN).cost > limit || self.queues.queue(PROBATION).len == 0)
             {
-                if !self.spare(oldest, scanned, facts) {
-                    self.queues.shift(oldest, PROBATION, facts);
+                if !self.spare(oldest, MAIN, scanned, facts) {
+                    self.queues.pass_on(MAIN, PROBATION, facts);
                 }
             }
             let oldest = self.queues.queue(PROBATION).oldest()?;
-            if !self.spare(oldest, scanned, facts) {
+            if !self.spare(oldest, PROBATION, scanned, facts) {
                 return Some(oldest);
             }
         }
+    }
+
+    /// Evicts the next victim of probation and main.
+    fn evict_main(&mut self, scanned: &mut u32, facts: &impl Facts) -> Option<u32> {
+        self.main_victim(scanned, facts)?;
+        self.evict(PROBATION, facts)
     }
 
     /// Whether a candidate deserves its place more than a victim.
@@ -213,12 +218,10 @@ impl Adaptive {
             let over = window.len > 0 && window.cost + incoming > target;
             let unproven_first = self.queues.queue(PROBATION).len > 0 && (!dials.fill || flowed >= FLOW_MAX);
             if main > 0 && (!over || unproven_first) {
-                let victim = self.main_victim(&mut scanned, facts)?;
-                return Some(self.evict(victim, false, facts));
+                return self.evict_main(&mut scanned, facts);
             }
             let Some(oldest) = window.oldest() else {
-                let victim = self.main_victim(&mut scanned, facts)?;
-                return Some(self.evict(victim, false, facts));
+                return self.evict_main(&mut scanned, facts);
             };
             let uses = facts.uses(oldest);
             let whole = target >= capacity;
@@ -226,41 +229,41 @@ impl Adaptive {
             if dials.promote > 0 && uses >= dials.promote && !whole {
                 self.note(oldest, uses, facts);
                 facts.set_uses(oldest, 0);
-                self.queues.shift(oldest, MAIN, facts);
+                self.queues.pass_on(WINDOW, MAIN, facts);
                 flowed += 1;
                 if room && flowed < FLOW_MAX {
                     continue;
                 }
-                let victim = self.main_victim(&mut scanned, facts)?;
-                return Some(self.evict(victim, false, facts));
+                return self.evict_main(&mut scanned, facts);
             }
             if dials.promote == 0 && uses > 0 && scanned < SCAN_MAX {
                 scanned += 1;
                 self.note(oldest, uses, facts);
                 facts.set_uses(oldest, 0);
-                self.queues.shift(oldest, WINDOW, facts);
+                self.queues.pass_on(WINDOW, WINDOW, facts);
                 continue;
             }
             if whole {
-                return Some(self.evict(oldest, true, facts));
+                return self.evict(WINDOW, facts);
             }
             if dials.fill && room {
                 flowed += 1;
-                self.queues.shift(oldest, PROBATION, facts);
+                self.queues.pass_on(WINDOW, PROBATION, facts);
                 continue;
             }
             if dials.admit == Admit::Ghost {
-                return Some(self.evict(oldest, true, facts));
+                return self.evict(WINDOW, facts);
             }
             let Some(victim) = self.main_victim(&mut scanned, facts) else {
-                return Some(self.evict(oldest, true, facts));
+                return self.evict(WINDOW, facts);
             };
             if self.admits(oldest, victim, facts) {
                 facts.set_uses(oldest, 0);
-                self.queues.shift(oldest, PROBATION, facts);
-                return Some(self.evict(victim, false, facts));
+                let victim = self.evict(PROBATION, facts);
+                self.queues.pass_on(WINDOW, PROBATION, facts);
+                return victim;
             }
-            return Some(self.evict(oldest, true, facts));
+            return self.evict(WINDOW, facts);
         }
     }
 }
@@ -276,12 +279,18 @@ fn scaled(cost: u64, share: u64) -> u64 {
 }
 
 impl Policy for Adaptive {
+    #[inline]
+    fn expect(&mut self, hash: u32) {
+        self.sketch.look_ahead(hash);
+        self.ghost.look_ahead(hash);
+    }
+
     fn insert(&mut self, token: u32, facts: &impl Facts) {
         let hash = facts.hash(token);
         let entries = self.queues.len() + 1;
         self.sketch.ensure(entries, self.expected);
         self.ghost.ensure(entries, self.expected);
-        self.sketch.add(hash, self.dials.history);
+        self.sketch.add(hash, 1, self.dials.history);
         let known = self.ghost.take(hash) && self.dials.admit == Admit::Ghost;
         self.queues.push(token, if known { MAIN } else { WINDOW }, facts);
     }
@@ -334,7 +343,7 @@ impl Policy for Adaptive {
         let uses = more.min(u32::from(USES_MAX));
         facts.set_uses(token, uses as u8);
         let hash = facts.hash(token);
-        (uses..more).for_each(|_| self.sketch.add(hash, self.dials.history));
+        self.sketch.add(hash, (more - uses) as u8, self.dials.history);
     }
 }
 

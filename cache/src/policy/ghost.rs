@@ -7,6 +7,7 @@
 //! J. Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023.
 
 use super::sketch::{grown, reduce};
+use crate::store::prefetch;
 
 /// Fingerprints of one bucket; the eighth number says where the next goes.
 const RING: usize = 7;
@@ -25,7 +26,15 @@ impl Default for Ghost {
 
 impl Ghost {
     /// Grows until it suits a cache of `entries`, though not beyond what `expected` need. It never shrinks.
+    #[inline]
     pub(crate) fn ensure(&mut self, entries: usize, expected: usize) {
+        if self.buckets.len() * RING < entries {
+            self.grow(entries, expected);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, entries: usize, expected: usize) {
         if let Some(buckets) = grown(&self.buckets, RING, entries, expected) {
             self.buckets = buckets;
         }
@@ -35,19 +44,30 @@ impl Ghost {
     pub(crate) fn put(&mut self, hash: u32) {
         let (bucket, print) = self.place(hash);
         let ring = &mut self.buckets[bucket];
-        let at = usize::from(ring[RING]) % RING;
+        let at = usize::from(ring[RING]).min(RING - 1);
         ring[at] = print;
-        ring[RING] = ((at + 1) % RING) as u16;
+        ring[RING] = if at + 1 == RING { 0 } else { at as u16 + 1 };
     }
 
     /// Whether a key is remembered; it is forgotten with that.
+    #[inline]
     pub(crate) fn take(&mut self, hash: u32) -> bool {
         let (bucket, print) = self.place(hash);
-        let at = self.buckets[bucket][..RING].iter().position(|other| *other == print);
-        if let Some(at) = at {
-            self.buckets[bucket][at] = 0;
+        let ring = &mut self.buckets[bucket];
+        // Most keys are strangers: seven comparisons at once, and a search for the few others.
+        if !ring[..RING].iter().fold(false, |known, other| known | (*other == print)) {
+            return false;
         }
-        at.is_some()
+        if let Some(place) = ring[..RING].iter_mut().find(|other| **other == print) {
+            *place = 0;
+        }
+        true
+    }
+
+    /// Has the memory fetched that a key's fingerprint would lie in.
+    #[inline]
+    pub(crate) fn look_ahead(&self, hash: u32) {
+        prefetch(&raw const self.buckets[reduce(hash, self.buckets.len())]);
     }
 
     /// Bucket and fingerprint, which is never zero.

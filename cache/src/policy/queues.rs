@@ -35,20 +35,6 @@ impl Link {
     }
 }
 
-/// Lets the newer neighbour of something be `token`.
-#[inline]
-fn set_prev(of: u32, token: u32, facts: &impl Facts) {
-    let Link { prev, next } = facts.link(of);
-    facts.set_link(of, Link { prev: prev & !NIL | token, next });
-}
-
-/// Lets the older neighbour of something be `token`.
-#[inline]
-fn set_next(of: u32, token: u32, facts: &impl Facts) {
-    let Link { prev, .. } = facts.link(of);
-    facts.set_link(of, Link { prev, next: token });
-}
-
 /// One queue: where it begins and ends, and what it holds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Queue {
@@ -96,23 +82,55 @@ impl<const N: usize> Queues<N> {
 
     /// The members of a queue, newest first.
     pub(crate) fn members(&self, queue: usize, facts: &impl Facts) -> impl Iterator<Item = u32> {
-        let following = |token: u32| (token != NIL).then_some(token);
-        std::iter::successors(following(self.queues[queue].head), move |token| following(facts.link(*token).next))
+        let Queue { head, tail, .. } = self.queues[queue];
+        let following = move |token: &u32| (*token != tail).then(|| facts.link(*token).next);
+        std::iter::successors((head != NIL).then_some(head), following)
     }
 
     /// Adds a token that is in no queue as the newest.
     #[inline]
     pub(crate) fn push(&mut self, token: u32, queue: usize, facts: &impl Facts) {
         let to = &mut self.queues[queue];
-        facts.set_link(token, Link { prev: NIL | (queue as u32) << 30, next: to.head });
+        let mark = (queue as u32) << 30;
+        facts.set_link(token, Link { prev: NIL | mark, next: to.head });
         if to.head == NIL {
             to.tail = token;
         } else {
-            set_prev(to.head, token, facts);
+            facts.set_prev(to.head, token | mark);
         }
         to.head = token;
         to.len += 1;
         to.cost += u64::from(facts.cost(token));
+    }
+
+    /// Takes the oldest member out.
+    ///
+    /// The link of the one that is the oldest then is not touched, and goes on naming this one: where a queue ends, its
+    /// `tail` says.
+    #[inline]
+    pub(crate) fn pop(&mut self, queue: usize, facts: &impl Facts) -> Option<u32> {
+        let from = &mut self.queues[queue];
+        let oldest = from.oldest()?;
+        let prev = facts.link(oldest).prev & NIL;
+        from.tail = prev;
+        if prev == NIL {
+            from.head = NIL;
+        } else {
+            // Its turn comes next, most likely.
+            facts.look_ahead(prev);
+        }
+        from.len -= 1;
+        from.cost -= u64::from(facts.cost(oldest));
+        facts.set_prev(oldest, NOWHERE);
+        Some(oldest)
+    }
+
+    /// Makes the oldest member of a queue the newest of one.
+    #[inline]
+    pub(crate) fn pass_on(&mut self, from: usize, to: usize, facts: &impl Facts) {
+        if let Some(token) = self.pop(from, facts) {
+            self.push(token, to, facts);
+        }
     }
 
     /// Takes a token out of its queue; does nothing if it is in none.
@@ -122,20 +140,21 @@ impl<const N: usize> Queues<N> {
         if prev == NOWHERE {
             return;
         }
+        let mark = prev & !NIL;
         let (from, prev) = (&mut self.queues[(prev >> 30) as usize], prev & NIL);
-        if prev == NIL {
-            from.head = next;
-        } else {
-            set_next(prev, next, facts);
-        }
-        if next == NIL {
+        if token == from.tail {
             from.tail = prev;
         } else {
-            set_prev(next, prev, facts);
+            facts.set_prev(next, prev | mark);
+        }
+        if prev == NIL {
+            from.head = if token == from.head && from.tail == NIL { NIL } else { next };
+        } else {
+            facts.set_next(prev, next);
         }
         from.len -= 1;
         from.cost -= u64::from(facts.cost(token));
-        facts.set_link(token, Link::NONE);
+        facts.set_prev(token, NOWHERE);
     }
 
     /// Makes a token the newest of a queue.
@@ -148,19 +167,20 @@ impl<const N: usize> Queues<N> {
     /// Puts another token, in no queue yet, in the place of one that is in a queue.
     pub(crate) fn replace(&mut self, old: u32, new: u32, facts: &impl Facts) {
         let Link { prev, next } = facts.link(old);
+        let mark = prev & !NIL;
         let within = &mut self.queues[(prev >> 30) as usize];
         facts.set_link(new, Link { prev, next });
         facts.set_link(old, Link::NONE);
         within.cost = within.cost - u64::from(facts.cost(old)) + u64::from(facts.cost(new));
+        if within.tail == old {
+            within.tail = new;
+        } else {
+            facts.set_prev(next, new | mark);
+        }
         if prev & NIL == NIL {
             within.head = new;
         } else {
-            set_next(prev & NIL, new, facts);
-        }
-        if next == NIL {
-            within.tail = new;
-        } else {
-            set_prev(next, new, facts);
+            facts.set_next(prev & NIL, new);
         }
     }
 
@@ -172,13 +192,15 @@ impl<const N: usize> Queues<N> {
     pub(crate) fn validate(&self, facts: &impl Facts) -> usize {
         for (number, queue) in self.queues.iter().enumerate() {
             let (mut token, mut prev, mut len, mut cost) = (queue.head, NIL, 0, 0);
-            while token != NIL {
+            let mut more = token != NIL;
+            while more {
                 let link = facts.link(token);
                 assert_eq!(link.prev & NIL, prev, "back link of token {token}");
                 assert_eq!((link.prev >> 30) as usize, number, "queue of token {token}");
                 len += 1;
                 cost += u64::from(facts.cost(token));
                 assert!(len <= queue.len, "queue {number} is longer than its count of {}", queue.len);
+                more = token != queue.tail;
                 (prev, token) = (token, link.next);
             }
             assert_eq!((queue.tail, queue.len, queue.cost), (prev, len, cost), "end and sums of queue {number}");

@@ -12,6 +12,8 @@
 //! small counters); the blocked layout follows F. Putze et al., "Cache-, Hash- and Space-Efficient Bloom Filters", 2007.
 //! Departures: ageing by stamps; no conservative update, which separates the keys of a loop and so churns it.
 
+use crate::store::prefetch;
+
 /// Counters of one block: eight words of sixteen 4-bit counters.
 type Block = [u64; 8];
 
@@ -42,32 +44,38 @@ impl Default for Sketch {
 
 impl Sketch {
     /// Grows until it suits a cache of `entries`, though not beyond what `expected` need. It never shrinks.
+    #[inline]
     pub(crate) fn ensure(&mut self, entries: usize, expected: usize) {
         self.entries = self.entries.max(entries as u64);
+        if self.blocks.len() * ENTRIES_PER_BLOCK < entries {
+            self.grow(entries, expected);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, entries: usize, expected: usize) {
         if let Some(blocks) = grown(&self.blocks, ENTRIES_PER_BLOCK, entries, expected) {
             self.stamps = grown(&self.stamps, ENTRIES_PER_BLOCK, entries, expected).unwrap_or_default();
             self.blocks = blocks;
         }
     }
 
-    /// Counts a use. All counts are halved once every `history` uses per entry of the cache.
-    pub(crate) fn add(&mut self, hash: u32, history: u8) {
+    /// Counts some uses. All counts are halved once every `history` uses per entry of the cache.
+    #[inline]
+    pub(crate) fn add(&mut self, hash: u32, uses: u8, history: u8) {
         let index = reduce(hash, self.blocks.len());
         let block = &mut self.blocks[index];
-        let late = self.age.wrapping_sub(self.stamps[index]).min(4);
-        if late > 0 {
-            for word in block.iter_mut() {
-                (0..late).for_each(|_| *word = (*word >> 1) & LOW_BITS);
-            }
+        if self.stamps[index] != self.age {
+            catch_up(block, self.age.wrapping_sub(self.stamps[index]));
             self.stamps[index] = self.age;
         }
+        let choices = choices(hash);
         for row in 0..4 {
-            let (word, shift) = counter(hash, row);
-            if (block[word] >> shift) & 0xF < u64::from(COUNT_MAX) {
-                block[word] += 1 << shift;
-            }
+            let (word, shift) = counter(choices, row);
+            let room = COUNT_MAX - (block[word] >> shift & 0xF) as u8;
+            block[word] += u64::from(uses.min(room)) << shift;
         }
-        self.added += 1;
+        self.added += u64::from(uses);
         if self.added >= u64::from(history) * self.entries {
             self.added = 0;
             self.age = self.age.wrapping_add(1);
@@ -75,15 +83,31 @@ impl Sketch {
     }
 
     /// How often the key was counted lately, at most [`COUNT_MAX`]; may be too high.
+    #[inline]
     pub(crate) fn estimate(&self, hash: u32) -> u8 {
         let index = reduce(hash, self.blocks.len());
         let block = &self.blocks[index];
         let late = self.age.wrapping_sub(self.stamps[index]).min(7);
-        let counts = (0..4).map(|row| {
-            let (word, shift) = counter(hash, row);
-            ((block[word] >> shift) & 0xF) as u8
-        });
-        counts.min().unwrap_or(0) >> late
+        let choices = choices(hash);
+        let count = |row| {
+            let (word, shift) = counter(choices, row);
+            (block[word] >> shift & 0xF) as u8
+        };
+        count(0).min(count(1)).min(count(2)).min(count(3)) >> late
+    }
+
+    /// Has the memory fetched that a key's counters lie in.
+    #[inline]
+    pub(crate) fn look_ahead(&self, hash: u32) {
+        prefetch(&raw const self.blocks[reduce(hash, self.blocks.len())]);
+    }
+}
+
+/// Halves the counts of a block that was not touched for so many ages.
+#[cold]
+fn catch_up(block: &mut Block, ages: u8) {
+    for word in block.iter_mut() {
+        (0..ages.min(4)).for_each(|_| *word = (*word >> 1) & LOW_BITS);
     }
 }
 
@@ -104,12 +128,17 @@ pub(crate) fn grown<T: Clone>(items: &[T], each: usize, entries: usize, expected
     Some((0..len).map(|index| items[index * items.len() / len].clone()).collect())
 }
 
+/// Five well-mixed bits of a hash for each row, the first row's lowest.
+#[inline]
+fn choices(hash: u32) -> u32 {
+    (u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 44) as u32
+}
+
 /// Word and shift of a key's counter in a row. A row is two words wide.
 #[inline]
-fn counter(hash: u32, row: usize) -> (usize, u32) {
-    const ROWS: [u32; 4] = [0x85EB_CA6B, 0xC2B2_AE35, 0x27D4_EB2F, 0x1656_67B1];
-    let choice = hash.wrapping_mul(ROWS[row]) >> 27;
-    (row * 2 + (choice >> 4) as usize, (choice & 15) * 4)
+fn counter(choices: u32, row: usize) -> (usize, u32) {
+    let choice = choices >> (5 * row);
+    (row * 2 + (choice >> 4 & 1) as usize, (choice & 15) * 4)
 }
 
 #[cfg(test)]
@@ -125,7 +154,7 @@ mod tests {
         let mut sketch = Sketch::default();
         sketch.ensure(1000, usize::MAX);
         for key in 0..500_u32 {
-            (0..=key % 8).for_each(|_| sketch.add(hash(key), 15));
+            (0..=key % 8).for_each(|_| sketch.add(hash(key), 1, 15));
         }
         let exact = (0..500_u32).filter(|key| {
             let estimate = u32::from(sketch.estimate(hash(*key)));
@@ -138,7 +167,7 @@ mod tests {
     #[test]
     fn counts_stop_at_the_maximum() {
         let mut sketch = Sketch::default();
-        (0..40).for_each(|_| sketch.add(5, 15));
+        (0..40).for_each(|_| sketch.add(5, 1, 15));
         assert_eq!(sketch.estimate(5), COUNT_MAX);
     }
 
@@ -146,18 +175,18 @@ mod tests {
     fn old_counts_fade_whether_touched_or_not() {
         let mut sketch = Sketch::default();
         sketch.ensure(64, 64);
-        (0..12).for_each(|_| sketch.add(hash(1), 5));
+        (0..12).for_each(|_| sketch.add(hash(1), 1, 5));
         let before = sketch.estimate(hash(1));
-        (0..64 * 5).for_each(|_| sketch.add(hash(2), 5));
+        (0..64 * 5).for_each(|_| sketch.add(hash(2), 1, 5));
         assert!(sketch.estimate(hash(1)) <= before / 2 + 1, "{}", sketch.estimate(hash(1)));
-        (0..64 * 5 * 10).for_each(|_| sketch.add(hash(2), 5));
+        (0..64 * 5 * 10).for_each(|_| sketch.add(hash(2), 1, 5));
         assert_eq!(sketch.estimate(hash(1)), 0);
     }
 
     #[test]
     fn growth_keeps_what_was_counted_and_stops_at_what_is_expected() {
         let mut sketch = Sketch::default();
-        (0..7).for_each(|_| sketch.add(hash(42), 15));
+        (0..7).for_each(|_| sketch.add(hash(42), 1, 15));
         (1..100).for_each(|entries| sketch.ensure(entries * 1_000, 90_000));
         assert!(sketch.estimate(hash(42)) >= 7);
         assert_eq!(sketch.blocks.len(), 99_000 / ENTRIES_PER_BLOCK);

@@ -63,6 +63,17 @@ struct Index<K, V> {
     slab: Arc<Slab<K, V>>,
 }
 
+impl<K, V> Index<K, V> {
+    /// The entry under a token that was met in the index while it could not be reused, if its key is the one.
+    #[inline]
+    fn pick(&self, token: u32, hash: u32, is: impl Fn(&K) -> bool) -> Option<Entry<'_, K, V>> {
+        let slot = self.slab.slots.get(token)?;
+        // SAFETY: invariants 1 and 2; a pin was there before the token was read, or the lock is held.
+        let fits = slot.hash.load(Ordering::Relaxed) == hash && is(unsafe { &slot.pair().0 });
+        fits.then_some(Entry { slot, slab: &self.slab, token })
+    }
+}
+
 /// Entries, their index, and whatever else `X` belongs under the same lock.
 pub(crate) struct Arena<K, V, X> {
     index: AtomicPtr<Index<K, V>>,
@@ -112,6 +123,22 @@ pub(crate) struct Entry<'p, K, V> {
     slot: &'p Slot<K, V>,
     slab: &'p Slab<K, V>,
     pub(crate) token: u32,
+}
+
+impl<K, V> Clone for Entry<'_, K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for Entry<'_, K, V> {}
+
+/// What a look at the first place has found.
+pub(crate) enum Look<'p, K, V> {
+    Found(Entry<'p, K, V>),
+    Missing,
+    /// The key may lie elsewhere; see [`Arena::find_beyond`].
+    GoOn,
 }
 
 impl<'p, K, V> Entry<'p, K, V> {
@@ -167,12 +194,30 @@ impl<'p, K, V> Entry<'p, K, V> {
         self.slot.hash.load(Ordering::Relaxed)
     }
 
+    /// Counts a use.
+    #[inline]
+    pub(crate) fn touch(self) {
+        self.counter().touch();
+    }
+
+    /// Where the uses of the entry are counted.
+    #[inline]
+    pub(crate) fn counter(self) -> Counter<'p> {
+        Counter(&self.slot.uses)
+    }
+}
+
+/// Counts the uses of an entry.
+#[derive(Clone, Copy)]
+pub(crate) struct Counter<'p>(&'p AtomicU8);
+
+impl Counter<'_> {
     /// Counts a use. Writes nothing once the count is full; races may lose a count, by design.
     #[inline]
-    pub(crate) fn touch(&self) {
-        let uses = self.slot.uses.load(Ordering::Relaxed);
+    pub(crate) fn touch(self) {
+        let uses = self.0.load(Ordering::Relaxed);
         if uses < USES_MAX {
-            self.slot.uses.store(uses + 1, Ordering::Relaxed);
+            self.0.store(uses + 1, Ordering::Relaxed);
         }
     }
 }
@@ -245,15 +290,12 @@ impl<K, V, X> Arena<K, V, X> {
             old: Vec::new(),
             state,
         };
-        Self {
-            index: AtomicPtr::new(ptr::null_mut()),
-            writer: Apart(Mutex::new(writer)),
-            waiting: AtomicU8::new(0),
-        }
+        Self { index: AtomicPtr::new(ptr::null_mut()), writer: Apart(Mutex::new(writer)), waiting: AtomicU8::new(0) }
     }
 
     #[inline]
-    fn index<'p>(&'p self, _: &'p Pin) -> Option<&'p Index<K, V>> {
+    fn index<'p>(&'p self, pin: &'p Pin) -> Option<&'p Index<K, V>> {
+        debug_assert!(pin.is_fenced() || !needs_drop::<(K, V)>(), "the pin is of the kind that these entries need");
         // SAFETY: invariant 3; the pin lives for 'p.
         unsafe { self.index.load(Ordering::Acquire).as_ref() }
     }
@@ -264,18 +306,37 @@ impl<K, V, X> Arena<K, V, X> {
         pin(needs_drop::<(K, V)>())
     }
 
-    /// The entry of whose key `is` says yes. Takes no lock.
+    /// The entry of whose key `is` says yes, if it lies where most do. Takes no lock.
     #[inline]
-    pub(crate) fn find<'p>(&'p self, pin: &'p Pin, hash: u32, is: impl Fn(&K) -> bool + Copy) -> Option<Entry<'p, K, V>> {
-        debug_assert!(pin.is_fenced() || !needs_drop::<(K, V)>(), "the pin is of the kind that these entries need");
-        let Index { table, slab } = self.index(pin)?;
-        let slab: &Slab<K, V> = slab;
-        table.find(hash, move |token| {
-            let slot = slab.slots.get(token)?;
-            // SAFETY: invariants 1 and 2; the pin was there before the token was read.
-            let fits = slot.hash.load(Ordering::Relaxed) == hash && is(unsafe { &slot.pair().0 });
-            fits.then_some(Entry { slot, slab, token })
-        })
+    pub(crate) fn look<'p>(&'p self, pin: &'p Pin, hash: u32, is: impl Fn(&K) -> bool) -> Look<'p, K, V> {
+        let Some(index) = self.index(pin) else { return Look::Missing };
+        match index.table.find_at_home(hash, |token| index.pick(token, hash, &is)) {
+            Ok(entry) => Look::Found(entry),
+            Err(false) => Look::Missing,
+            Err(true) => Look::GoOn,
+        }
+    }
+
+    /// Goes on where [`look`](Self::look) ended. That one is inlined into every reader; this is not.
+    #[inline(never)]
+    pub(crate) fn find_beyond<'p>(
+        &'p self,
+        pin: &'p Pin,
+        hash: u32,
+        is: impl Fn(&K) -> bool,
+    ) -> Option<Entry<'p, K, V>> {
+        let index = self.index(pin)?;
+        // All of it once more: the index may be another one by now.
+        index.table.find(hash, |token| index.pick(token, hash, &is))
+    }
+
+    /// The entry of whose key `is` says yes. Takes no lock.
+    pub(crate) fn find<'p>(&'p self, pin: &'p Pin, hash: u32, is: impl Fn(&K) -> bool) -> Option<Entry<'p, K, V>> {
+        match self.look(pin, hash, &is) {
+            Look::Found(entry) => Some(entry),
+            Look::Missing => None,
+            Look::GoOn => self.find_beyond(pin, hash, is),
+        }
     }
 
     pub(crate) fn lock(&self) -> Locked<'_, K, V, X> {
@@ -398,15 +459,9 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
 
     /// The token of whose key `is` says yes.
     #[inline]
-    pub(crate) fn find(&self, hash: u32, is: impl Fn(&K) -> bool + Copy) -> Option<u32> {
-        let Index { table, slab } = self.index()?;
-        let slab: &Slab<K, V> = slab;
-        table.find(hash, move |token| {
-            let slot = slab.slots.get(token)?;
-            // SAFETY: invariant 1; it leaves the index only under the lock.
-            let fits = slot.hash.load(Ordering::Relaxed) == hash && is(unsafe { &slot.pair().0 });
-            fits.then_some(token)
-        })
+    pub(crate) fn find(&self, hash: u32, is: impl Fn(&K) -> bool) -> Option<u32> {
+        let index = self.index()?;
+        index.table.find(hash, |token| index.pick(token, hash, &is).map(|entry| entry.token))
     }
 
     /// Whether an entry is held under a token.
@@ -430,16 +485,10 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
     }
 
     /// Adds an entry whose key is not in the index. The caller makes sure that there are fewer than [`TOKENS_MAX`].
+    #[inline]
     pub(crate) fn insert(&mut self, new: Pair<K, V>) -> u32 {
-        let room = self.index().map_or(0, |index| index.table.room());
-        if self.writer.len >= room {
-            let len = self.writer.len;
-            let expected = self.writer.expected;
-            self.grow(if len < expected {
-                (len + len / 2).clamp(FIRST_ROOM, expected.max(FIRST_ROOM))
-            } else {
-                len + len / 4 + 1
-            });
+        if self.index().is_none_or(|index| self.writer.len >= index.table.room()) {
+            self.grow_for_one();
         }
         let hash = new.hash;
         let token = self.fill(new, 0);
@@ -447,6 +496,17 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
         index.table.insert(hash, token);
         self.writer.len += 1;
         token
+    }
+
+    /// Makes an index that has room for one more entry, and for others that will come.
+    #[cold]
+    fn grow_for_one(&mut self) {
+        let (len, expected) = (self.writer.len, self.writer.expected);
+        self.grow(if len < expected {
+            (len + len / 2).clamp(FIRST_ROOM, expected.max(FIRST_ROOM))
+        } else {
+            len + len / 4 + 1
+        });
     }
 
     /// Puts a pair of the same hash in the place of a live entry; its count of uses goes on. Answers the new token.
@@ -463,7 +523,7 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
 
     /// Takes a live entry out. It is dropped by `collect`, now or later.
     pub(crate) fn remove(&mut self, token: u32) {
-        let hash = self.entry(token).hash();
+        let hash = self.writer.slab.slot(token).hash.load(Ordering::Relaxed);
         let removed = self.index().is_some_and(|index| index.table.remove(hash, token));
         assert!(removed, "a live entry is in the index");
         self.writer.len -= 1;
@@ -622,6 +682,7 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
     }
 
     /// Fills a free slot.
+    #[inline]
     fn fill(&mut self, new: Pair<K, V>, uses: u8) -> u32 {
         let Pair { key, value, hash, weight, deadline, span } = new;
         let writer = &mut *self.writer;
@@ -654,6 +715,7 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
     }
 
     /// Notes that a token has left the index.
+    #[inline]
     fn retire(&mut self, token: u32) {
         let slot = self.writer.slab.slot(token);
         // `EXPIRES` stays for those who still read.

@@ -127,12 +127,11 @@ impl<'a, K, V> Held<'a, K, V> {
     ) -> Option<u64> {
         let (state, slab) = self.parts();
         let token = state.policy.victim(newcomer, slab)?;
-        let entry = self.entry(token);
-        let (weight, deadline) = (entry.weight(), entry.deadline());
-        self.deadlines.unset(token, deadline);
-        self.tags.unset(token);
-        self.weight -= weight;
-        self.counters.evictions.count(cause);
+        let (weight, deadline) = slab.weight_and_deadline(token);
+        state.deadlines.unset(token, deadline);
+        state.tags.unset(token);
+        state.weight -= weight;
+        state.counters.evictions.count(cause);
         departed.remove(self, token, cause);
         Some(weight)
     }

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use super::chunked::Chunked;
-use super::sync::{AtomicU8, AtomicU32, AtomicU64, UnsafeCell};
+use super::sync::{AtomicU8, AtomicU32, AtomicU64, UnsafeCell, prefetch};
 use crate::expiry::NEVER;
 use crate::policy::queues::Link;
 
@@ -53,6 +53,7 @@ impl<K, V> Slot<K, V> {
         }
     }
 
+    #[inline]
     pub(super) fn flag(&self, flag: u8) -> bool {
         self.flags.load(Ordering::Relaxed) & flag != 0
     }
@@ -99,6 +100,7 @@ impl<K, V> Slab<K, V> {
         })
     }
 
+    #[inline]
     pub(super) fn slot(&self, token: u32) -> &Slot<K, V> {
         self.slots.get(token).expect("a token that was given out has a slot")
     }
@@ -108,12 +110,20 @@ impl<K, V> Slab<K, V> {
         deadlines.map_or(NEVER, |deadline| deadline.load(Ordering::Relaxed))
     }
 
+    #[inline]
     pub(super) fn weight(&self, token: u32) -> u64 {
         if let Some(uniform) = self.scales.uniform {
             return uniform;
         }
         let weights = self.weights.get().and_then(|weights| weights.get(token));
         weights.map_or(0, |weight| weight.load(Ordering::Relaxed))
+    }
+
+    /// Weight and deadline of an entry.
+    #[inline]
+    pub(crate) fn weight_and_deadline(&self, token: u32) -> (u64, u64) {
+        let deadline = if self.slot(token).flag(EXPIRES) { self.deadline(token) } else { NEVER };
+        (self.weight(token), deadline)
     }
 
     /// Writes what moves the deadline of an entry to be.
@@ -177,6 +187,27 @@ impl<K, V> crate::policy::Facts for Slab<K, V> {
         if let Some(slot) = self.slots.get(token) {
             slot.prev.store(link.prev, Ordering::Relaxed);
             slot.next.store(link.next, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn set_prev(&self, token: u32, prev: u32) {
+        if let Some(slot) = self.slots.get(token) {
+            slot.prev.store(prev, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn set_next(&self, token: u32, next: u32) {
+        if let Some(slot) = self.slots.get(token) {
+            slot.next.store(next, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn look_ahead(&self, token: u32) {
+        if let Some(slot) = self.slots.get(token) {
+            prefetch(slot);
         }
     }
 

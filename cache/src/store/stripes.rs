@@ -14,6 +14,8 @@ const RING: usize = 16;
 pub(crate) struct Stripes {
     /// As many that have one owner, then as many that are shared. A power of two each.
     stripes: Box<[Stripe]>,
+    /// Whether hits and misses are counted.
+    counting: bool,
 }
 
 /// In cache lines of its own.
@@ -29,9 +31,9 @@ struct Stripe {
 
 impl Stripes {
     /// Stripes for this machine.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(counting: bool) -> Self {
         let owned = thread::available_parallelism().map_or(1, usize::from).next_power_of_two().clamp(4, 32) * 2;
-        Self { stripes: (0..owned * 2).map(|_| Stripe::default()).collect() }
+        Self { stripes: (0..owned * 2).map(|_| Stripe::default()).collect(), counting }
     }
 
     /// The stripe of a thread, and whether it is the only one there.
@@ -45,14 +47,18 @@ impl Stripes {
 
     #[inline]
     pub(crate) fn hit(&self, thread: usize) {
-        let (stripe, own) = self.of(thread);
-        count(&stripe.hits, own);
+        if self.counting {
+            let (stripe, own) = self.of(thread);
+            count(&stripe.hits, own);
+        }
     }
 
     #[inline]
     pub(crate) fn miss(&self, thread: usize) {
-        let (stripe, own) = self.of(thread);
-        count(&stripe.misses, own);
+        if self.counting {
+            let (stripe, own) = self.of(thread);
+            count(&stripe.misses, own);
+        }
     }
 
     /// Hits and misses of all threads.
@@ -68,6 +74,13 @@ impl Stripes {
         let (stripe, _) = self.of(thread);
         let at = stripe.put.fetch_add(1, Ordering::Relaxed);
         stripe.ring[at as usize % RING].store(hash, Ordering::Relaxed);
+    }
+
+    /// Whether this thread has left hashes.
+    #[inline]
+    pub(crate) fn has_some(&self, thread: usize) -> bool {
+        let (stripe, _) = self.of(thread);
+        stripe.put.load(Ordering::Relaxed) != stripe.taken.load(Ordering::Relaxed)
     }
 
     /// Takes up to `most` of the hashes that this thread has left, oldest first.
@@ -99,7 +112,7 @@ mod tests {
 
     #[test]
     fn owners_and_sharers_are_summed() {
-        let stripes = Stripes::new();
+        let stripes = Stripes::new(true);
         for thread in 0..stripes.stripes.len() * 2 {
             stripes.hit(thread);
             (0..2).for_each(|_| stripes.miss(thread));
@@ -110,7 +123,7 @@ mod tests {
 
     #[test]
     fn what_was_left_is_taken_once_oldest_first_and_the_oldest_are_lost() {
-        let stripes = Stripes::new();
+        let stripes = Stripes::new(true);
         (1..=3).for_each(|hash| stripes.put(1, hash));
         assert_eq!(stripes.take(1, 2).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(stripes.take(1, 9).collect::<Vec<_>>(), [3]);

@@ -26,7 +26,7 @@ const NONE: u32 = u32::MAX;
 /// Tokens of one bucket.
 const WAYS: usize = 12;
 /// How full a table is meant to be at most, in hundredths: beyond, searches pass too many full buckets.
-const FULL: usize = 76;
+const FULL: usize = 70;
 
 /// The bits of a comparison that belong to ways.
 const ALL_WAYS: u32 = (1 << WAYS) - 1;
@@ -43,6 +43,7 @@ pub(crate) struct Bucket {
 /// One size of an index.
 pub(crate) struct Table {
     buckets: Box<[Bucket]>,
+    room: usize,
 }
 
 /// The bucket that a hash would like.
@@ -110,12 +111,13 @@ impl Table {
     /// A table that holds `entries` without being too full.
     pub(crate) fn new(entries: usize) -> Self {
         let buckets = (entries * 100).div_ceil(FULL * WAYS).max(1);
-        Self { buckets: (0..buckets).map(|_| Bucket::new()).collect() }
+        Self { buckets: (0..buckets).map(|_| Bucket::new()).collect(), room: buckets * WAYS * FULL / 100 }
     }
 
     /// How many entries it holds without being too full.
+    #[inline]
     pub(crate) fn room(&self) -> usize {
-        self.buckets.len() * WAYS * FULL / 100
+        self.room
     }
 
     #[inline]
@@ -123,32 +125,30 @@ impl Table {
         home(hash, self.buckets.len())
     }
 
-    /// What `pick` makes of the first token under a hash of which it makes something. It is copied, so that nothing of the
-    /// usual way has to lie in memory for the unusual one.
+    /// What `pick` makes of the first token in the home of a hash of which it makes something; or else whether the search has
+    /// to go on [beyond](Self::find_beyond).
     #[inline]
-    pub(crate) fn find<T>(&self, hash: u32, pick: impl Fn(u32) -> Option<T> + Copy) -> Option<T> {
-        let home = self.home(hash);
-        // Most keys are in their home, and most that are not there are nowhere.
-        match self.buckets[home].find(tag_of(hash), pick) {
-            Ok((_, picked)) => Some(picked),
+    pub(crate) fn find_at_home<T>(&self, hash: u32, pick: impl Fn(u32) -> Option<T>) -> Result<T, bool> {
+        self.buckets[self.home(hash)].find(tag_of(hash), pick).map(|(_, picked)| picked)
+    }
+
+    /// What `pick` makes of the first token under a hash of which it makes something.
+    #[inline]
+    pub(crate) fn find<T>(&self, hash: u32, pick: impl Fn(u32) -> Option<T>) -> Option<T> {
+        match self.find_at_home(hash, &pick) {
+            Ok(picked) => Some(picked),
             Err(false) => None,
-            Err(true) => self.find_beyond(home, hash, pick).map(|(_, _, picked)| picked),
+            Err(true) => self.find_beyond(hash, pick).map(|(_, _, picked)| picked),
         }
     }
 
     /// Goes on searching after the home; answers the bucket and the way as well.
-    #[inline(never)]
-    fn find_beyond<T>(
-        &self,
-        home: usize,
-        hash: u32,
-        pick: impl Fn(u32) -> Option<T> + Copy,
-    ) -> Option<(usize, usize, T)> {
+    pub(crate) fn find_beyond<T>(&self, hash: u32, pick: impl Fn(u32) -> Option<T>) -> Option<(usize, usize, T)> {
         // A table that was filled far beyond its room may have been passed everywhere.
-        let mut at = home;
+        let mut at = self.home(hash);
         for _ in 1..self.buckets.len() {
             at = self.after(at);
-            match self.buckets[at].find(tag_of(hash), pick) {
+            match self.buckets[at].find(tag_of(hash), &pick) {
                 Ok((way, picked)) => return Some((at, way, picked)),
                 Err(false) => return None,
                 Err(true) => {}
@@ -165,7 +165,7 @@ impl Table {
         match self.buckets[home].find(tag_of(hash), is) {
             Ok((way, ())) => Some((home, way)),
             Err(false) => None,
-            Err(true) => self.find_beyond(home, hash, is).map(|(at, way, ())| (at, way)),
+            Err(true) => self.find_beyond(hash, is).map(|(at, way, ())| (at, way)),
         }
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct Pin {
     seat: &'static Seat,
     /// What the seat showed before, and shows again afterwards; or [`BORROWED`].
     before: u64,
+    /// Only for checks: two numbers are handed over in registers, three are not.
+    #[cfg(debug_assertions)]
     fenced: bool,
     stays: PhantomData<*const ()>,
 }
@@ -44,7 +46,7 @@ const BORROWED: u64 = u64::MAX;
 #[inline]
 pub(crate) fn pin(fenced: bool) -> Pin {
     match SEAT.get() {
-        Some(seat) => Pin { seat, before: seat.enter(&REGISTRY, fenced), fenced, stays: PhantomData },
+        Some(seat) => Pin::new(seat, seat.enter(&REGISTRY, fenced), fenced),
         None => pin_first(fenced),
     }
 }
@@ -58,7 +60,7 @@ fn pin_first(fenced: bool) -> Pin {
     } else {
         before = BORROWED;
     }
-    Pin { seat, before, fenced, stays: PhantomData }
+    Pin::new(seat, before, fenced)
 }
 
 /// A number that no other thread has at the same time; small ones first.
@@ -68,10 +70,25 @@ pub(crate) fn index() -> usize {
 }
 
 impl Pin {
-    /// Whether the read was announced with a fence.
+    #[inline]
+    fn new(seat: &'static Seat, before: u64, fenced: bool) -> Self {
+        let _ = fenced;
+        Self {
+            seat,
+            before,
+            #[cfg(debug_assertions)]
+            fenced,
+            stays: PhantomData,
+        }
+    }
+
+    /// Whether the read was announced with a fence. Known only where checks are on; otherwise taken to be right.
     #[inline]
     pub(crate) fn is_fenced(&self) -> bool {
-        self.fenced
+        #[cfg(debug_assertions)]
+        return self.fenced;
+        #[cfg(not(debug_assertions))]
+        true
     }
 
     /// A number that no other thread has at the same time; small ones first.

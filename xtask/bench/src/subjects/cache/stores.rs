@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 
 use foyer_memory::{EvictionConfig, LfuConfig, LruConfig, S3FifoConfig};
 use parking_lot::{Mutex, RwLock};
-use trimtab_cache::PolicyKind;
+use trimtab_cache::{PolicyKind, ShadowMode};
 
 use crate::frame::Role;
 
@@ -109,7 +109,7 @@ ours!(TrimtabLru, "trimtab lru", builder => builder.policy(PolicyKind::Lru));
 ours!(TrimtabLfu, "trimtab lfu", builder => builder.policy(PolicyKind::Lfu));
 ours!(TrimtabFifo, "trimtab fifo", builder => builder.policy(PolicyKind::Fifo));
 ours!(TrimtabArc, "trimtab arc", builder => builder.policy(PolicyKind::Arc));
-ours!(TrimtabOff, "all off", builder => builder.metrics(false));
+ours!(TrimtabOff, "all off", builder => builder.metrics(false).statistics(false).shadow(ShadowMode::Off));
 
 /// moka's synchronous cache.
 pub struct Moka<K, V>(moka::sync::Cache<K, V>);
