@@ -1,0 +1,722 @@
+//! The rules of a resource pool, without tasks, locks or clocks: what is known, and what follows from each event.
+//!
+//! Every method is one event, takes the time, and answers with effects: jobs to be started and wakers to be called once
+//! the lock is released. Two rules carry the rest:
+//!
+//! - *A resource goes to the oldest waiter, wherever it comes from.* Callers therefore only ever wait in the queue; making
+//!   and checking are jobs of the pool. A caller who leaves takes nothing along but its place.
+//! - *Each slot is counted in exactly one place:* idle, leased, creating, checking or closing. Their sum never exceeds
+//!   `max`, and each job ends with exactly one event, even when it panics or its runtime ends.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::breaker::{Breaker, Rule};
+use super::waiters::{Look, Ticket, Waiter, Waiters};
+use crate::config::FOREVER;
+use crate::demand::{Demand, grown};
+use crate::error::{AcquireError, Cause, Shortage};
+use crate::histogram::{Recent, Waits};
+use crate::leak::{LeaseReport, Ledger, Line};
+use crate::random;
+
+/// A resource and what the pool knows about it.
+#[derive(Debug)]
+pub(crate) struct Entry<R> {
+    pub(crate) resource: R,
+    slot: u32,
+    created: Instant,
+    /// When its life ends.
+    expires: Instant,
+    /// When it was last used or checked, as far as the pool saw.
+    proven: Instant,
+    used: Instant,
+    /// Until when it is given out without a look.
+    fresh_until: Instant,
+    generation: u32,
+    uses: u64,
+}
+
+impl<R> Entry<R> {
+    pub(crate) fn created(&self) -> Instant {
+        self.created
+    }
+
+    pub(crate) fn uses(&self) -> u64 {
+        self.uses
+    }
+}
+
+/// Numbers that can change while the pool runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub(crate) min: usize,
+    pub(crate) max: usize,
+    pub(crate) min_idle: usize,
+    pub(crate) growth: f64,
+    pub(crate) max_waiters: usize,
+    pub(crate) creating_max: usize,
+    pub(crate) timeout: Duration,
+    pub(crate) check_after: Duration,
+    pub(crate) check_interval: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) max_lifetime: Option<Duration>,
+    pub(crate) leak_after: Option<Duration>,
+    pub(crate) period: Duration,
+    pub(crate) breaker: Rule,
+}
+
+/// What the pool starts after an event, without its lock.
+#[derive(Debug)]
+pub(crate) enum Job<R> {
+    Create,
+    Check(Box<Entry<R>>),
+    Close(Box<Entry<R>>),
+}
+
+/// What follows from an event.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Effects<R> {
+    pub(crate) jobs: Vec<Job<R>>,
+    pub(crate) wake: Vec<Waker>,
+    pub(crate) wake_one: Option<Waker>,
+    /// The keeper has to look at its clock again.
+    pub(crate) call_keeper: bool,
+}
+
+impl<R> Default for Effects<R> {
+    fn default() -> Self {
+        Self { jobs: Vec::new(), wake: Vec::new(), wake_one: None, call_keeper: false }
+    }
+}
+
+impl<R> Effects<R> {
+    fn wake(&mut self, waker: Option<Waker>) {
+        if self.wake_one.is_none() {
+            self.wake_one = waker;
+        } else {
+            self.wake.extend(waker);
+        }
+    }
+}
+
+/// The answer to somebody who wants a resource.
+#[derive(Debug)]
+pub(crate) enum Start<R> {
+    Ready(Box<Entry<R>>),
+    Queue,
+    Refused(AcquireError),
+}
+
+/// What happened since the pool was built.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) acquired: u64,
+    pub(crate) waited: u64,
+    pub(crate) created: u64,
+    pub(crate) create_failures: u64,
+    pub(crate) recycled: u64,
+    pub(crate) check_failures: u64,
+    pub(crate) discarded: u64,
+    pub(crate) expired: u64,
+    pub(crate) trimmed: u64,
+    pub(crate) taken: u64,
+    pub(crate) timeouts: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) refused: u64,
+    pub(crate) leaked: u64,
+}
+
+/// Why a resource leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaves {
+    /// Too old, too long unused, or of a generation that was drained.
+    Expired,
+    /// Broken.
+    Discarded,
+    /// More than are needed.
+    Trimmed,
+}
+
+/// What the keeper found at a look.
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    pub(crate) leaks: Vec<(Line, Duration)>,
+    pub(crate) next: Option<Instant>,
+}
+
+/// The state of one pool.
+#[derive(Debug)]
+pub(crate) struct Core<R> {
+    name: Arc<str>,
+    pub(crate) limits: Limits,
+    /// The most recently used one is at the back.
+    idle: VecDeque<Box<Entry<R>>>,
+    pub(crate) ledger: Ledger,
+    waiters: Waiters<Box<Entry<R>>, AcquireError>,
+    creating: usize,
+    checking: usize,
+    closing_jobs: usize,
+    breaker: Breaker,
+    closed: bool,
+    generation: u32,
+    pub(crate) counts: Counts,
+    waits: Recent,
+    demand: Demand,
+    /// When the keeper looks next.
+    armed: Instant,
+    next_period: Instant,
+    next_look: Instant,
+}
+
+impl<R> Core<R> {
+    pub(crate) fn new(name: Arc<str>, limits: Limits, now: Instant) -> Self {
+        let next_period = now + limits.period;
+        Self {
+            name,
+            limits,
+            idle: VecDeque::new(),
+            ledger: Ledger::default(),
+            waiters: Waiters::default(),
+            creating: 0,
+            checking: 0,
+            closing_jobs: 0,
+            breaker: Breaker::default(),
+            closed: false,
+            generation: 0,
+            counts: Counts::default(),
+            waits: Recent::default(),
+            demand: Demand::default(),
+            armed: now,
+            next_period,
+            next_look: now,
+        }
+    }
+
+    // ── sizes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Resources that exist or are about to.
+    pub(crate) fn total(&self) -> usize {
+        self.idle.len() + self.ledger.leased() + self.creating + self.checking + self.closing_jobs
+    }
+
+    /// Resources that may still come back to callers.
+    fn living(&self) -> usize {
+        self.idle.len() + self.ledger.leased() + self.checking
+    }
+
+    pub(crate) fn idle(&self) -> usize {
+        self.idle.len()
+    }
+
+    pub(crate) fn creating(&self) -> usize {
+        self.creating
+    }
+
+    pub(crate) fn checking(&self) -> usize {
+        self.checking
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiters.waiting()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(crate) fn waits(&self) -> Waits {
+        self.waits.summary()
+    }
+
+    pub(crate) fn wanted(&self) -> usize {
+        self.demand.target().clamp(self.limits.min, self.limits.max.max(self.limits.min))
+    }
+
+    pub(crate) fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
+    // ── callers ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Somebody wants a resource: the hottest idle one, if nobody waits and it needs no look.
+    #[inline]
+    pub(crate) fn start(&mut self, now: Instant, location: Line) -> Start<R> {
+        if self.waiters.waiting() == 0
+            && self.idle.back().is_some_and(|entry| now < entry.fresh_until)
+            && let Some(entry) = self.idle.pop_back()
+        {
+            self.waits.now.record_none();
+            return Start::Ready(self.lease(entry, now, location));
+        }
+        self.start_slow(now)
+    }
+
+    #[cold]
+    fn start_slow(&mut self, now: Instant) -> Start<R> {
+        let refusal = if self.closed {
+            AcquireError::Closed { pool: self.name.clone() }
+        } else if self.waiters.waiting() >= self.limits.max_waiters {
+            let (waiting, limit) = (self.waiters.waiting(), self.limits.max_waiters);
+            AcquireError::Crowded { pool: self.name.clone(), waiting, limit }
+        } else if self.living() == 0 && !self.breaker.allows(now, 0) && self.creating == 0 {
+            match self.unavailable(now) {
+                Some(refusal) => refusal,
+                None => return Start::Queue,
+            }
+        } else {
+            return Start::Queue;
+        };
+        self.counts.refused += 1;
+        Start::Refused(refusal)
+    }
+
+    fn unavailable(&self, now: Instant) -> Option<AcquireError> {
+        let cause = self.breaker.cause().filter(|_| self.breaker.is_open(self.limits.breaker))?.clone();
+        let (failures, retry_in) = (self.breaker.failures(), self.breaker.retry_in(now));
+        Some(AcquireError::Unavailable { pool: self.name.clone(), failures, retry_in, cause })
+    }
+
+    #[inline]
+    fn lease(&mut self, mut entry: Box<Entry<R>>, now: Instant, location: Line) -> Box<Entry<R>> {
+        self.ledger.open(entry.slot, location, now);
+        self.counts.acquired += 1;
+        entry.uses += 1;
+        entry.used = now;
+        self.demand.see(self.ledger.leased() + self.waiters.waiting());
+        entry
+    }
+
+    /// It queues.
+    pub(crate) fn queue(&mut self, now: Instant, waiter: Waiter, waker: &Waker) -> (Ticket, Effects<R>) {
+        let mut effects = Effects { call_keeper: waiter.deadline < self.armed, ..Effects::default() };
+        if effects.call_keeper {
+            self.armed = waiter.deadline;
+        }
+        let ticket = self.waiters.push(waiter, waker.clone());
+        self.demand.see(self.ledger.leased() + self.waiters.waiting());
+        self.supply(now, &mut effects);
+        (ticket, effects)
+    }
+
+    /// It looks whether it was answered.
+    pub(crate) fn look(&mut self, ticket: Ticket, waker: &Waker) -> Look<Box<Entry<R>>, AcquireError> {
+        self.waiters.look(ticket, waker)
+    }
+
+    /// It goes away before it took its answer.
+    pub(crate) fn leave(&mut self, ticket: Ticket, now: Instant) -> Effects<R> {
+        let mut effects = Effects::default();
+        self.counts.cancelled += 1;
+        if let Look::Served(entry) = self.waiters.leave(ticket) {
+            self.ledger.close(entry.slot);
+            self.give(entry, now, &mut effects);
+        }
+        effects
+    }
+
+    /// A lease comes back. A resource that is not to be kept is not passed here but to [`discard`](Self::discard).
+    #[inline]
+    pub(crate) fn give_back(&mut self, mut entry: Box<Entry<R>>, now: Instant) -> Effects<R> {
+        let mut effects = Effects::default();
+        self.ledger.close(entry.slot);
+        self.counts.recycled += 1;
+        entry.used = now;
+        entry.proven = now;
+        self.give(entry, now, &mut effects);
+        effects
+    }
+
+    /// A lease comes back whose resource is to be recycled or looked at before anybody gets it.
+    pub(crate) fn give_back_for_check(&mut self, slot: u32) {
+        self.ledger.close(slot);
+        self.counts.recycled += 1;
+        self.checking += 1;
+    }
+
+    /// A lease comes back broken.
+    pub(crate) fn discard(&mut self, entry: Box<Entry<R>>, now: Instant) -> Effects<R> {
+        let mut effects = Effects::default();
+        self.ledger.close(entry.slot);
+        self.retire(entry, Leaves::Discarded, &mut effects);
+        self.supply(now, &mut effects);
+        effects
+    }
+
+    /// The resource of a lease leaves for good, in the caller's hands.
+    pub(crate) fn take(&mut self, slot: u32, now: Instant) -> Effects<R> {
+        let mut effects = Effects::default();
+        self.ledger.close(slot);
+        self.ledger.remove(slot);
+        self.counts.taken += 1;
+        self.supply(now, &mut effects);
+        effects
+    }
+
+    // ── jobs ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// A resource was made.
+    pub(crate) fn created(&mut self, resource: R, generation: u32, now: Instant) -> Effects<R> {
+        let mut effects = Effects::default();
+        self.creating -= 1;
+        self.breaker.success();
+        self.counts.created += 1;
+        // Up to a tenth earlier, so that what was made together does not end together.
+        let life = self.limits.max_lifetime.map_or(FOREVER, |life| life.mul_f64(1.0 - random::fraction() / 10.0));
+        let entry = Box::new(Entry {
+            resource,
+            slot: self.ledger.add(),
+            created: now,
+            expires: now + life.min(FOREVER),
+            proven: now,
+            used: now,
+            fresh_until: now,
+            generation,
+            uses: 0,
+        });
+        self.give(entry, now, &mut effects);
+        self.supply(now, &mut effects);
+        effects
+    }
+
+    /// A resource could not be made.
+    pub(crate) fn create_failed(&mut self, cause: Cause, now: Instant) -> Effects<R> {
+        let mut effects = Effects { call_keeper: true, ..Effects::default() };
+        self.creating -= 1;
+        self.counts.create_failures += 1;
+        self.breaker.failure(now, cause, self.limits.breaker);
+        if self.living() == 0
+            && self.creating == 0
+            && let Some(refusal) = self.unavailable(now)
+        {
+            self.counts.refused += self.waiters.waiting() as u64;
+            self.waiters.refuse(&mut effects.wake, |_| true, |_| refusal.clone());
+        }
+        effects
+    }
+
+    /// A check or a recycling went well.
+    pub(crate) fn checked(&mut self, mut entry: Box<Entry<R>>, now: Instant) -> Effects<R> {
+        let mut effects = Effects::default();
+        self.checking -= 1;
+        entry.proven = now;
+        self.give(entry, now, &mut effects);
+        effects
+    }
+
+    /// A check or a recycling went wrong.
+    pub(crate) fn check_failed(&mut self, entry: Box<Entry<R>>, now: Instant) -> Effects<R> {
+        let mut effects = Effects::default();
+        self.checking -= 1;
+        self.counts.check_failures += 1;
+        self.retire(entry, Leaves::Discarded, &mut effects);
+        self.supply(now, &mut effects);
+        effects
+    }
+
+    /// A check ended without an answer, and its resource is gone with it.
+    pub(crate) fn check_lost(&mut self, slot: u32, now: Instant) -> Effects<R> {
+        let mut effects = Effects::default();
+        self.checking -= 1;
+        self.counts.check_failures += 1;
+        self.counts.discarded += 1;
+        self.ledger.remove(slot);
+        self.supply(now, &mut effects);
+        effects
+    }
+
+    /// A resource is closed.
+    pub(crate) fn closed(&mut self, now: Instant) -> Effects<R> {
+        let mut effects = Effects::default();
+        self.closing_jobs -= 1;
+        self.supply(now, &mut effects);
+        effects
+    }
+
+    // ── what follows ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// A resource that nobody holds goes where it is needed.
+    #[inline]
+    fn give(&mut self, mut entry: Box<Entry<R>>, now: Instant, effects: &mut Effects<R>) {
+        // It is in no count at this moment.
+        if self.closed || self.total() >= self.limits.max {
+            self.retire(entry, Leaves::Trimmed, effects);
+        } else if entry.generation != self.generation || now >= entry.expires {
+            self.retire(entry, Leaves::Expired, effects);
+            self.supply(now, effects);
+        } else if self.waiters.waiting() > 0 {
+            let (ledger, counts, waits) = (&mut self.ledger, &mut self.counts, &mut self.waits);
+            let waker = self.waiters.serve(|waiter| {
+                ledger.open(entry.slot, waiter.location, now);
+                counts.acquired += 1;
+                counts.waited += 1;
+                waits.now.record(now.saturating_duration_since(waiter.since));
+                entry.uses += 1;
+                entry.used = now;
+                entry
+            });
+            effects.wake(waker);
+        } else {
+            let idle = self.limits.idle_timeout.unwrap_or(FOREVER);
+            entry.fresh_until = (entry.proven + self.limits.check_after).min(entry.expires).min(entry.used + idle);
+            self.idle.push_back(entry);
+        }
+    }
+
+    fn retire(&mut self, entry: Box<Entry<R>>, why: Leaves, effects: &mut Effects<R>) {
+        match why {
+            Leaves::Expired => self.counts.expired += 1,
+            Leaves::Discarded => self.counts.discarded += 1,
+            Leaves::Trimmed => self.counts.trimmed += 1,
+        }
+        self.ledger.remove(entry.slot);
+        self.closing_jobs += 1;
+        effects.jobs.push(Job::Close(entry));
+    }
+
+    /// Starts what it takes to serve everybody who waits.
+    fn supply(&mut self, now: Instant, effects: &mut Effects<R>) {
+        if self.closed {
+            return;
+        }
+        let before = self.total();
+        let mut made = false;
+        while self.waiters.waiting() > self.creating + self.checking {
+            if let Some(entry) = self.idle.pop_back() {
+                if self.is_over(&entry, now) {
+                    self.retire(entry, Leaves::Expired, effects);
+                } else if now < entry.fresh_until {
+                    self.give(entry, now, effects);
+                } else {
+                    self.checking += 1;
+                    effects.jobs.push(Job::Check(entry));
+                }
+            } else if self.create(now, effects) {
+                made = true;
+            } else {
+                break;
+            }
+        }
+        if made {
+            let target = grown(before, before + 1, self.limits.growth, self.limits.max);
+            while self.total() < target && self.create(now, effects) {}
+        }
+    }
+
+    fn is_over(&self, entry: &Entry<R>, now: Instant) -> bool {
+        let unused = now.saturating_duration_since(entry.used);
+        entry.generation != self.generation
+            || now >= entry.expires
+            || self.limits.idle_timeout.is_some_and(|limit| unused >= limit)
+    }
+
+    /// Starts making one, if it may.
+    fn create(&mut self, now: Instant, effects: &mut Effects<R>) -> bool {
+        let may = self.total() < self.limits.max
+            && self.creating < self.limits.creating_max
+            && self.breaker.allows(now, self.creating);
+        if may {
+            self.creating += 1;
+            effects.jobs.push(Job::Create);
+        }
+        may
+    }
+
+    /// The generation that a resource belongs to whose making begins now.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    // ── the keeper ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Whose time is over, what is due, what is missing; and when to look again.
+    pub(crate) fn tick(&mut self, now: Instant, effects: &mut Effects<R>) -> Due {
+        let mut found = Due::default();
+        self.expire_waiters(now, effects);
+        self.supply(now, effects);
+        if now >= self.next_look {
+            found.leaks = self.sweep(now);
+            self.tidy_idle(now, effects);
+            if now >= self.next_period {
+                self.end_period(now, effects);
+            }
+            self.next_look = now + self.look_interval();
+        }
+        self.warm(now, effects);
+        let deadline = self.waiters.iter().map(|waiter| waiter.deadline).min();
+        let wants_more = self.waiters.waiting() > 0 || self.total() < self.least();
+        let retry = self.breaker.retry_at().filter(|at| *at > now && wants_more && self.creating == 0);
+        self.armed = [deadline, retry].into_iter().flatten().fold(self.next_look, Instant::min);
+        found.next = (!self.closed || self.total() > 0).then_some(self.armed);
+        found
+    }
+
+    /// Often enough that no limit is passed by more than half of it.
+    fn look_interval(&self) -> Duration {
+        let Limits { idle_timeout, max_lifetime, leak_after, .. } = self.limits;
+        let halves = [idle_timeout, max_lifetime, leak_after].into_iter().flatten().map(|limit| limit / 2);
+        let whole = [Some(self.limits.period), self.limits.check_interval].into_iter().flatten();
+        halves.chain(whole).min().unwrap_or(FOREVER).max(Duration::from_millis(1))
+    }
+
+    fn expire_waiters(&mut self, now: Instant, effects: &mut Effects<R>) {
+        let late = self.waiters.iter().filter(|waiter| waiter.deadline <= now).count();
+        if late == 0 {
+            return;
+        }
+        self.counts.timeouts += late as u64;
+        let mut shortage = self.shortage_at(now, Duration::ZERO);
+        shortage.waiting -= late;
+        let cause = self.breaker.cause().cloned();
+        let reason = |waiter: &Waiter| {
+            let waited = now.saturating_duration_since(waiter.since);
+            let shortage = Box::new(Shortage { waited, ..shortage.clone() });
+            match cause.clone() {
+                Some(cause) if shortage.in_use < shortage.max => AcquireError::FailedCreate(shortage, cause),
+                _ if shortage.creating > 0 => AcquireError::SlowCreate(shortage),
+                _ if shortage.checking > 0 => AcquireError::SlowCheck(shortage),
+                _ => AcquireError::Busy(shortage),
+            }
+        };
+        self.waiters.refuse(&mut effects.wake, |waiter| waiter.deadline <= now, reason);
+    }
+
+    fn shortage_at(&self, now: Instant, waited: Duration) -> Shortage {
+        Shortage {
+            pool: self.name.clone(),
+            waited,
+            in_use: self.ledger.leased(),
+            max: self.limits.max,
+            creating: self.creating,
+            checking: self.checking,
+            waiting: self.waiters.waiting(),
+            oldest: self.ledger.oldest(now),
+        }
+    }
+
+    /// Who has the resources now.
+    pub(crate) fn shortage(&self, waited: Duration) -> Shortage {
+        self.shortage_at(Instant::now(), waited)
+    }
+
+    fn sweep(&mut self, now: Instant) -> Vec<(Line, Duration)> {
+        let found = self.limits.leak_after.map_or_else(Vec::new, |limit| self.ledger.sweep(now, limit));
+        self.counts.leaked += found.len() as u64;
+        found
+    }
+
+    /// Lets go of idle resources that are over, and has those checked that were not seen for long.
+    fn tidy_idle(&mut self, now: Instant, effects: &mut Effects<R>) {
+        for _ in 0..self.idle.len() {
+            let Some(entry) = self.idle.pop_front() else { break };
+            let dead = entry.generation != self.generation || now >= entry.expires;
+            // What is only unused stays while it is needed as the least that is kept.
+            let unused = self.is_over(&entry, now) && self.total() >= self.limits.min.max(1);
+            let unseen = self
+                .limits
+                .check_interval
+                .is_some_and(|interval| now.saturating_duration_since(entry.proven) >= interval);
+            if dead || unused {
+                self.retire(entry, Leaves::Expired, effects);
+            } else if unseen {
+                self.checking += 1;
+                effects.jobs.push(Job::Check(entry));
+            } else {
+                self.idle.push_back(entry);
+            }
+        }
+    }
+
+    /// Looks back at the period and closes what it did not need, coldest first.
+    fn end_period(&mut self, now: Instant, effects: &mut Effects<R>) {
+        self.demand.roll(self.ledger.leased() + self.waiters.waiting());
+        self.waits.roll();
+        self.next_period = now + self.limits.period;
+        let keep = self.wanted().max(self.least());
+        while self.total() - self.closing_jobs > keep {
+            let Some(entry) = self.idle.pop_front() else { break };
+            self.retire(entry, Leaves::Trimmed, effects);
+        }
+    }
+
+    /// How many there are to be even when nobody waits.
+    fn least(&self) -> usize {
+        let ready = if self.limits.min_idle > 0 { self.ledger.leased() + self.limits.min_idle } else { 0 };
+        self.limits.min.max(ready).min(self.limits.max)
+    }
+
+    /// Makes what is missing to the least that is kept.
+    pub(crate) fn warm(&mut self, now: Instant, effects: &mut Effects<R>) {
+        while !self.closed && self.total() < self.least() && self.create(now, effects) {}
+    }
+
+    // ── the owner ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Closes a share of the idle resources, coldest first, down to `min`; answers how many.
+    pub(crate) fn trim(&mut self, share: f64, effects: &mut Effects<R>) -> usize {
+        let most = (self.idle.len() as f64 * share).ceil() as usize;
+        let spare = (self.total() - self.closing_jobs).saturating_sub(self.limits.min);
+        let trimmed = most.min(spare).min(self.idle.len());
+        for entry in self.idle.drain(..trimmed).collect::<Vec<_>>() {
+            self.retire(entry, Leaves::Trimmed, effects);
+        }
+        trimmed
+    }
+
+    /// Applies other limits: what is too much is closed now or when it comes back, what is missing is made.
+    pub(crate) fn set_limits(&mut self, limits: Limits, now: Instant) -> Effects<R> {
+        let mut effects = Effects { call_keeper: true, ..Effects::default() };
+        self.limits = limits;
+        self.next_look = now;
+        self.next_period = self.next_period.min(now + self.limits.period);
+        while self.total() - self.closing_jobs > self.limits.max {
+            let Some(entry) = self.idle.pop_front() else { break };
+            self.retire(entry, Leaves::Trimmed, &mut effects);
+        }
+        for entry in &mut self.idle {
+            entry.fresh_until = entry.fresh_until.min(entry.proven + self.limits.check_after);
+        }
+        self.supply(now, &mut effects);
+        self.warm(now, &mut effects);
+        effects
+    }
+
+    /// Replaces all resources that there are: idle ones now, leased ones when they come back.
+    pub(crate) fn drain(&mut self, now: Instant) -> Effects<R> {
+        let mut effects = Effects::default();
+        self.generation = self.generation.wrapping_add(1);
+        for entry in std::mem::take(&mut self.idle) {
+            self.retire(entry, Leaves::Expired, &mut effects);
+        }
+        self.supply(now, &mut effects);
+        effects.call_keeper = true;
+        effects
+    }
+
+    /// Nothing is given out any more.
+    pub(crate) fn close(&mut self) -> Effects<R> {
+        let mut effects = Effects { call_keeper: true, ..Effects::default() };
+        self.closed = true;
+        let refusal = AcquireError::Closed { pool: self.name.clone() };
+        self.counts.refused += self.waiters.waiting() as u64;
+        self.waiters.refuse(&mut effects.wake, |_| true, |_| refusal.clone());
+        for entry in std::mem::take(&mut self.idle) {
+            self.retire(entry, Leaves::Trimmed, &mut effects);
+        }
+        effects
+    }
+
+    pub(crate) fn report(&self, now: Instant, kind: &Arc<str>) -> LeaseReport {
+        self.ledger.report(now, kind)
+    }
+
+    /// A resource's slot, for a job that may lose it.
+    pub(crate) fn slot(entry: &Entry<R>) -> u32 {
+        entry.slot
+    }
+}
