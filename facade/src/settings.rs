@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use trimtab_cache::CacheSettings;
 use trimtab_config::{MemoryLimit, Problems, Profile, Settings, Template};
 use trimtab_monitor::MonitorSettings;
+use trimtab_pool::PoolSettings;
 
 /// The whole of `trimtab.toml`.
 ///
@@ -29,6 +30,8 @@ pub struct TrimtabSettings {
     pub memory: MemorySettings,
     /// Named caches: `[cache.users]` gives the cache `users` its capacity, time to live and policy.
     pub cache: BTreeMap<String, CacheSettings>,
+    /// Named pools: `[pool.orders]` gives the pool `orders` its sizes and time limits.
+    pub pool: BTreeMap<String, PoolSettings>,
     /// Sampling, history and pressure thresholds.
     pub monitor: MonitorSettings,
     /// The HTTP API and the dashboard.
@@ -53,6 +56,7 @@ impl Settings for TrimtabSettings {
         Self {
             memory: MemorySettings::default(),
             cache: BTreeMap::new(),
+            pool: BTreeMap::new(),
             monitor: MonitorSettings::for_profile(profile),
             #[cfg(feature = "admin")]
             server: trimtab_admin::AdminSettings::for_profile(profile),
@@ -62,7 +66,10 @@ impl Settings for TrimtabSettings {
     }
 
     fn templates(profile: Profile) -> Vec<Template> {
-        vec![Template::new("cache.*", CacheSettings::for_profile(profile))]
+        vec![
+            Template::new("cache.*", CacheSettings::for_profile(profile)),
+            Template::new("pool.*", PoolSettings::for_profile(profile)),
+        ]
     }
 
     fn check(&self, problems: &mut Problems) {
@@ -71,6 +78,12 @@ impl Settings for TrimtabSettings {
                 problems.report(format!("cache.{name}"), name, error.to_string());
             }
             problems.within(&format!("cache.{name}"), |problems| cache.check(problems));
+        }
+        for (name, pool) in &self.pool {
+            if let Err(error) = trimtab_pool::error::check_name(name) {
+                problems.report(format!("pool.{name}"), name, error.to_string());
+            }
+            problems.within(&format!("pool.{name}"), |problems| pool.check(problems));
         }
         problems.within("monitor", |problems| self.monitor.check(problems));
         #[cfg(feature = "admin")]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use trimtab_cache::{ByteCache, Cache, CacheSettings, Caches, CachesError};
 use trimtab_config::{Live, Loaded, Profile, Settings};
 use trimtab_monitor::{CallbackId, Health, Monitor, Need};
+use trimtab_pool::Pools;
 
 use crate::builder::Builder;
 use crate::error::StartError;
@@ -38,6 +39,7 @@ pub struct Trimtab {
 struct Inner {
     live: Live<TrimtabSettings>,
     caches: Caches,
+    pools: Pools,
     monitor: Monitor,
     housekeeping: CallbackId,
     closing: Closing,
@@ -88,16 +90,19 @@ impl Trimtab {
         for (name, cache) in &settings.cache {
             caches.declare(name, cache.clone())?;
         }
+        let pools = crate::pools::declared(&settings, live.loaded().profile)?;
         let monitor =
             Monitor::builder().settings(settings.monitor.clone()).memory_limit(settings.memory.limit).start()?;
         // Once a tick: what has expired goes, a bounded number; the counts of all caches are published; and a settings
         // file that was refused shows in the health until it is mended.
         let housekeeping = monitor.on_tick({
-            let (caches, live) = (caches.clone(), live.clone());
+            let (caches, pools, live) = (caches.clone(), pools.clone(), live.clone());
             let settings = monitor.health().component("settings", Need::Optional);
             move |_| {
                 caches.expire();
                 caches.publish_metrics();
+                pools.tick();
+                pools.publish_metrics();
                 if let Some(why) = live.last_error() {
                     settings.degraded(format!("changed settings were refused, the old ones stay: {why}"));
                 } else {
@@ -105,13 +110,14 @@ impl Trimtab {
                 }
             }
         });
-        let reload = Reload::follow(&live, &caches, &monitor);
+        let reload = Reload::follow(&live, &caches, &pools, &monitor);
         #[cfg(feature = "admin")]
-        let console = crate::view::console(&live, &caches, &monitor);
+        let console = crate::view::console(&live, &caches, &monitor).with_pools(pools.clone());
         Ok(Self {
             inner: Arc::new(Inner {
                 live,
                 caches,
+                pools,
                 monitor,
                 housekeeping,
                 closing: Closing::new(),
@@ -199,6 +205,11 @@ impl Trimtab {
     /// The registry of named caches.
     pub fn caches(&self) -> &Caches {
         &self.inner.caches
+    }
+
+    /// The registry of named pools.
+    pub fn pools(&self) -> &Pools {
+        &self.inner.pools
     }
 
     /// Samples, history and pressure.

@@ -9,6 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trimtab_config::{ByteSize, Duration, Problems, Profile, Settings};
 
+use crate::error::BuildError;
+
 /// The most resources or objects that one pool can hold.
 pub const MAX: u32 = 1 << 20;
 /// The largest growth factor.
@@ -173,6 +175,13 @@ impl Settings for PoolSettings {
             problems.report("retry_max", self.retry_max, format!("must be at least retry_min, which is {}", self.retry_min));
         }
     }
+}
+
+/// Checks the settings of the pool `name`.
+pub(crate) fn check(name: &str, settings: &PoolSettings) -> Result<(), BuildError> {
+    let mut problems = Problems::new();
+    problems.within(&format!("pool.{name}"), |problems| settings.check(problems));
+    problems.into_result().map_err(|problems| BuildError::Settings { name: name.to_owned(), problems })
 }
 
 /// The longest time that is added to an instant: far enough for never, and no clock overflows.

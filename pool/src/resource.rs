@@ -32,7 +32,7 @@ pub use waiters::Priority;
 
 use self::core::{Effects, Start};
 use self::shared::Shared;
-use crate::config::{FOREVER, PoolSettings};
+use crate::config::{FOREVER, PoolSettings, check};
 use crate::error::{AcquireError, BuildError, CloseError};
 use crate::leak::LeaseReport;
 use crate::manager::{FromFactory, Manager};
@@ -201,7 +201,7 @@ impl<M: Manager> ResourcePool<M> {
     ///
     /// [`BuildError::Settings`] with all problems; then nothing changed.
     pub fn apply(&self, settings: PoolSettings) -> Result<(), BuildError> {
-        builder::check(&self.shared.name, &settings)?;
+        check(&self.shared.name, &settings)?;
         let limits = builder::limits(&settings, self.profile);
         *self.shared.steps.lock() = builder::steps(&settings);
         *self.shared.settings.lock() = settings;

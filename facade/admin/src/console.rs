@@ -4,8 +4,8 @@
 //! [`SettingsView`], because only the assembled system knows the whole tree.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use trimtab_cache::Caches;
 use trimtab_config::{Origin, Profile};
 use trimtab_monitor::Monitor;
+use trimtab_pool::Pools;
 
 /// One effective setting.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -107,6 +108,7 @@ pub struct Console {
 
 struct Inner {
     caches: Caches,
+    pools: OnceLock<Pools>,
     monitor: Monitor,
     settings: Arc<dyn SettingsView>,
     program: String,
@@ -133,7 +135,19 @@ impl Console {
         let (program, version) = (program.into(), version.into());
         let (closed, _) = watch::channel(false);
         let reclaimed = AtomicU64::new(0);
-        Self { inner: Arc::new(Inner { caches, monitor, settings, program, version, closed, reclaimed }) }
+        let pools = OnceLock::new();
+        Self { inner: Arc::new(Inner { caches, pools, monitor, settings, program, version, closed, reclaimed }) }
+    }
+
+    /// Shows these pools. To be called once, before the pools are asked for; later calls change nothing.
+    pub fn with_pools(self, pools: Pools) -> Self {
+        let _ = self.inner.pools.set(pools);
+        self
+    }
+
+    /// The named pools.
+    pub fn pools(&self) -> &Pools {
+        self.inner.pools.get_or_init(Pools::new)
     }
 
     /// The named caches.

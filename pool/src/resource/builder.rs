@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::Instant;
-use trimtab_config::{Problems, Profile, Settings};
+use trimtab_config::{Profile, Settings};
 
 use super::breaker::Rule;
 use super::core::{Core, Limits};
 use super::jobs;
 use super::shared::{Parts, Shared, StepLimits};
 use super::ResourcePool;
-use crate::config::{FOREVER, PoolSettings};
+use crate::config::{FOREVER, PoolSettings, check};
 use crate::error::{BuildError, check_name};
 use crate::leak::{Leak, LeakHandler};
 use crate::manager::Manager;
@@ -122,12 +122,6 @@ impl<M: Manager> ResourcePoolBuilder<M> {
         drop(shared.runtime.spawn(jobs::keep(Arc::downgrade(&shared), shared.keeper.clone())));
         Ok(ResourcePool { shared, profile })
     }
-}
-
-pub(super) fn check(name: &str, settings: &PoolSettings) -> Result<(), BuildError> {
-    let mut problems = Problems::new();
-    problems.within(&format!("pool.{name}"), |problems| settings.check(problems));
-    problems.into_result().map_err(|problems| BuildError::Settings { name: name.to_owned(), problems })
 }
 
 pub(super) fn steps(settings: &PoolSettings) -> StepLimits {

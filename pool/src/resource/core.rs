@@ -444,7 +444,7 @@ impl<R> Core<R> {
     #[inline]
     fn give(&mut self, mut entry: Box<Entry<R>>, now: Instant, effects: &mut Effects<R>) {
         // It is in no count at this moment.
-        if self.closed || self.total() >= self.limits.max {
+        if self.closed || self.total() - self.closing_jobs >= self.limits.max {
             self.retire(entry, Leaves::Trimmed, effects);
         } else if entry.generation != self.generation || now >= entry.expires {
             self.retire(entry, Leaves::Expired, effects);
@@ -616,7 +616,7 @@ impl<R> Core<R> {
             let Some(entry) = self.idle.pop_front() else { break };
             let dead = entry.generation != self.generation || now >= entry.expires;
             // What is only unused stays while it is needed as the least that is kept.
-            let unused = self.is_over(&entry, now) && self.total() >= self.limits.min.max(1);
+            let unused = self.is_over(&entry, now) && self.total() - self.closing_jobs >= self.limits.min;
             let unseen = self
                 .limits
                 .check_interval

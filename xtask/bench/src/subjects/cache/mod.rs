@@ -8,7 +8,7 @@ mod flights;
 mod hits;
 mod latency;
 pub mod memory;
-mod race;
+pub mod race;
 mod speed;
 mod stores;
 
