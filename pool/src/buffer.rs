@@ -279,7 +279,8 @@ impl BufferPool {
     /// Publishes the statistics as metrics, unless the settings say not to. Call it before each scrape.
     pub fn publish_metrics(&self) {
         if self.inner.settings.lock().metrics {
-            let BufferStats { in_use, idle, acquired, created, recycled, trimmed, bytes_owned: bytes, .. } = self.stats();
+            let BufferStats { in_use, idle, acquired, created, recycled, trimmed, bytes_owned: bytes, .. } =
+                self.stats();
             let numbers =
                 ObjectNumbers { in_use, idle, acquired, created, recycled, trimmed, bytes, ..ObjectNumbers::default() };
             self.inner.meters.publish_objects(&self.inner.name, &numbers);

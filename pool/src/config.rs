@@ -168,11 +168,19 @@ impl Settings for PoolSettings {
             ("leak_after", self.leak_after),
         ] {
             if value.is_some_and(|value| value.is_zero()) {
-                problems.report(field, Duration::ZERO, "must be more than 0; where it can be left out, that means never");
+                problems.report(
+                    field,
+                    Duration::ZERO,
+                    "must be more than 0; where it can be left out, that means never",
+                );
             }
         }
         if self.retry_max < self.retry_min {
-            problems.report("retry_max", self.retry_max, format!("must be at least retry_min, which is {}", self.retry_min));
+            problems.report(
+                "retry_max",
+                self.retry_max,
+                format!("must be at least retry_min, which is {}", self.retry_min),
+            );
         }
     }
 }

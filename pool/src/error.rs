@@ -107,7 +107,9 @@ pub enum AcquireError {
     #[error("{shortage}; the last attempt to make one failed: look at the far side", shortage = .0)]
     FailedCreate(Box<Shortage>, #[source] Cause),
     /// The far side is down: no resource is left, and several attempts to make one have failed in a row.
-    #[error("pool \"{pool}\" has no resource, and {failures} attempts to make one failed; it tries again in {retry_in:?}")]
+    #[error(
+        "pool \"{pool}\" has no resource, and {failures} attempts to make one failed; it tries again in {retry_in:?}"
+    )]
     Unavailable {
         /// Name of the pool.
         pool: Arc<str>,
@@ -120,7 +122,9 @@ pub enum AcquireError {
         cause: Cause,
     },
     /// Too many callers wait already.
-    #[error("pool \"{pool}\" refused: {waiting} callers wait already, the limit is {limit}; shed load before the pool, or raise pool.{pool}.max_waiters")]
+    #[error(
+        "pool \"{pool}\" refused: {waiting} callers wait already, the limit is {limit}; shed load before the pool, or raise pool.{pool}.max_waiters"
+    )]
     Crowded {
         /// Name of the pool.
         pool: Arc<str>,
@@ -181,7 +185,9 @@ pub enum ManagerFault {
         limit: Duration,
     },
     /// It panicked, or its task was ended with the runtime.
-    #[error("{step} of pool \"{pool}\" ended without an answer (a panic, or the end of its runtime); see the log before")]
+    #[error(
+        "{step} of pool \"{pool}\" ended without an answer (a panic, or the end of its runtime); see the log before"
+    )]
     Ended {
         /// Name of the pool.
         pool: Arc<str>,
@@ -224,7 +230,9 @@ pub enum PoolsError {
         known: Vec<String>,
     },
     /// The registry is full.
-    #[error("pool \"{name}\" was not made: {count} of {limit} pools exist; remove one or raise the limit of the registry")]
+    #[error(
+        "pool \"{name}\" was not made: {count} of {limit} pools exist; remove one or raise the limit of the registry"
+    )]
     TooMany {
         /// The name.
         name: String,

@@ -136,8 +136,7 @@ impl Meters {
         {
             counter.absolute(value);
         }
-        for (counter, value) in
-            meters.removed.iter().zip([stats.discarded, stats.expired, stats.trimmed, stats.taken])
+        for (counter, value) in meters.removed.iter().zip([stats.discarded, stats.expired, stats.trimmed, stats.taken])
         {
             counter.absolute(value);
         }

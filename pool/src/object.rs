@@ -284,10 +284,8 @@ impl<T: Send + 'static> ObjectPool<T> {
         self.inner.min.store(settings.min as usize, Ordering::Relaxed);
         *self.inner.next_period.lock() = Instant::now() + settings.cleanup_interval.get().min(FOREVER);
         *self.inner.settings.lock() = settings;
-        let over = self.inner.stash.owned().saturating_sub(max);
-        if over > 0 {
-            let idle = self.inner.stash.idle().max(1);
-            self.inner.stash.trim((over as f64 / idle as f64).min(1.0), max.min(self.inner.stash.owned() - over));
+        if self.inner.stash.owned() > max {
+            self.inner.stash.trim(1.0, max);
         }
         Ok(())
     }
@@ -325,8 +323,9 @@ impl<T: Send + 'static> ObjectPool<T> {
     pub fn publish_metrics(&self) {
         if self.inner.settings.lock().metrics {
             let stats = self.stats();
-            let ObjectStats { in_use, idle, max, wanted, acquired, created, recycled, discarded, trimmed, taken, .. } =
-                stats;
+            let ObjectStats {
+                in_use, idle, max, wanted, acquired, created, recycled, discarded, trimmed, taken, ..
+            } = stats;
             let numbers = ObjectNumbers {
                 in_use,
                 idle,

@@ -246,7 +246,11 @@ impl<M: Manager> ResourcePool<M> {
             if timeout_at(started + within.min(FOREVER), changed).await.is_err() {
                 let (pool, report) = (self.shared.name.clone(), self.shared.report());
                 let left = self.shared.core().total();
-                return if left == 0 { Ok(()) } else { Err(CloseError { pool, left, waited: started.elapsed(), report }) };
+                return if left == 0 {
+                    Ok(())
+                } else {
+                    Err(CloseError { pool, left, waited: started.elapsed(), report })
+                };
             }
         }
     }

@@ -17,9 +17,15 @@ fn pool(max: ByteSize, zero: bool) -> BufferPool {
 #[test]
 fn capacities_are_rounded_up_to_their_class() {
     let pool = pool(ByteSize::mib(64), false);
-    for (asked, given) in [(0, 1 << 10), (1, 1 << 10), (1 << 10, 1 << 10), (1025, 2 << 10), (4096, 4096), (65_536, 65_536),
-        (1 << 20, 1 << 20)]
-    {
+    for (asked, given) in [
+        (0, 1 << 10),
+        (1, 1 << 10),
+        (1 << 10, 1 << 10),
+        (1025, 2 << 10),
+        (4096, 4096),
+        (65_536, 65_536),
+        (1 << 20, 1 << 20),
+    ] {
         assert_eq!(pool.acquire(asked).capacity(), given, "{asked}");
     }
     let stats = pool.stats();

@@ -34,8 +34,9 @@ fn threads_agree_on_every_word_while_the_tables_grow() {
                 .map(|thread| {
                     let interner = &interner;
                     scope.spawn(move || {
-                        let mut words: Vec<Istr> =
-                            (0..5_000).map(|n| interner.intern(&format!("word {}", (n + thread * 1_250) % 5_000))).collect();
+                        let mut words: Vec<Istr> = (0..5_000)
+                            .map(|n| interner.intern(&format!("word {}", (n + thread * 1_250) % 5_000)))
+                            .collect();
                         words.rotate_right((thread * 1_250) % 5_000);
                         words
                     })

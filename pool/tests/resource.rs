@@ -226,7 +226,11 @@ async fn dropped_after_any_number_of_polls_nothing_is_lost() {
             drop(acquire);
             tokio::time::sleep(ms(10)).await;
             let stats = pool.stats();
-            assert_eq!((stats.in_use, stats.waiting, stats.creating, stats.checking), (0, 0, 0, 0), "{polls} {answered}");
+            assert_eq!(
+                (stats.in_use, stats.waiting, stats.creating, stats.checking),
+                (0, 0, 0, 0),
+                "{polls} {answered}"
+            );
             assert_eq!(stats.total as i64, world.alive(), "{polls} polls");
             assert!(world.most() <= 1);
             *world.check.lock() = Does::Well;
@@ -353,6 +357,17 @@ async fn the_least_is_kept_warm_and_growth_follows_the_factor() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_least_is_made_even_if_it_is_more_than_is_made_at_once() {
+    let (world, pool) = pool(|settings| (settings.min, settings.max, settings.creating_max) = (9, Some(9), 2));
+    *world.create.lock() = Does::Takes(10);
+    pool.warm_up().await.unwrap();
+    assert_eq!(world.made(), 9);
+    pool.drain();
+    tokio::time::sleep(ms(100)).await;
+    assert_eq!((world.made(), world.alive(), pool.stats().idle), (18, 9, 9), "warm again after a drain");
+}
+
+#[tokio::test(start_paused = true)]
 async fn ready_resources_are_kept_beyond_those_in_use() {
     let (_, pool) = pool(|settings| (settings.max, settings.min_idle) = (Some(10), 2));
     settle().await;
@@ -377,7 +392,11 @@ async fn idle_and_old_resources_leave_and_the_least_stays() {
     }
     held.clear();
     tokio::time::sleep(ms(16_000)).await;
-    assert_eq!((pool.stats().total, pool.stats().expired), (1, 3), "unused for longer than the limit, but not the last");
+    assert_eq!(
+        (pool.stats().total, pool.stats().expired),
+        (1, 3),
+        "unused for longer than the limit, but not the last"
+    );
     tokio::time::sleep(ms(120_000)).await;
     assert!(world.made() > 4, "the last one was replaced at the end of its life");
     assert_eq!(world.alive(), 1);

@@ -55,9 +55,9 @@ async fn postgres_connections_are_shared_and_cleaned() {
     // A transaction that its user left open is not the next one's.
     for _ in 0..4 {
         let connection = pool.acquire().await.unwrap();
-        let row = connection.query_one("SELECT now() = statement_timestamp()", &[]).await.unwrap();
+        let row = connection.query_one("SELECT to_regclass('pg_temp.left_open') IS NULL", &[]).await.unwrap();
         assert!(row.get::<_, bool>(0), "inside of somebody else's transaction");
-        connection.batch_execute("BEGIN").await.unwrap();
+        connection.batch_execute("BEGIN; CREATE TEMPORARY TABLE left_open (n int)").await.unwrap();
     }
     // A connection that the server ended is replaced.
     let connection = pool.acquire().await.unwrap();
@@ -98,8 +98,15 @@ async fn redis_connections_are_shared_and_checked() {
     let count: i64 = redis::cmd("GETDEL").arg(&key).query_async(&mut *connection).await.unwrap();
     assert_eq!(count, 50);
     // The server ends all connections but this one; the checks find them.
-    redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes")
-        .query_async::<i64>(&mut *connection).await.unwrap();
+    redis::cmd("CLIENT")
+        .arg("KILL")
+        .arg("TYPE")
+        .arg("normal")
+        .arg("SKIPME")
+        .arg("yes")
+        .query_async::<i64>(&mut *connection)
+        .await
+        .unwrap();
     drop(connection);
     for _ in 0..3 {
         let mut connection = pool.acquire().await.unwrap();
@@ -134,7 +141,8 @@ impl Server {
     }
 
     fn does(&self, what: &[&str]) {
-        let done = Command::new(&self.program).arg("services").args(what).arg("--state").arg(&self.state).output().unwrap();
+        let done =
+            Command::new(&self.program).arg("services").args(what).arg("--state").arg(&self.state).output().unwrap();
         assert!(done.status.success(), "{what:?}: {}", String::from_utf8_lossy(&done.stderr));
     }
 }
@@ -147,7 +155,9 @@ impl Drop for Server {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pool_recovers_by_itself_from_the_death_of_its_server() {
-    let Some(server) = Server::start("a_pool_recovers_by_itself_from_the_death_of_its_server", "postgres") else { return };
+    let Some(server) = Server::start("a_pool_recovers_by_itself_from_the_death_of_its_server", "postgres") else {
+        return;
+    };
     let pool = ResourcePool::builder("orders", PostgresManager::new(&server.url).unwrap())
         .min(2)
         .max(4)

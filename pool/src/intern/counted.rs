@@ -41,7 +41,10 @@ const CLEAN_FROM: usize = 64;
 
 impl Shard {
     pub(crate) fn new(keep: usize) -> Self {
-        Self { inner: Mutex::new(Inner { table: HashTable::new(), queue: VecDeque::new(), clean_at: CLEAN_FROM }), keep }
+        Self {
+            inner: Mutex::new(Inner { table: HashTable::new(), queue: VecDeque::new(), clean_at: CLEAN_FROM }),
+            keep,
+        }
     }
 
     /// The word with this text, and whether it is new.
@@ -148,5 +151,4 @@ impl Word {
     pub(crate) fn address(self: &Arc<Self>) -> usize {
         Arc::as_ptr(self).addr()
     }
-
 }

@@ -133,6 +133,9 @@ impl<M: Manager> Drop for Acquire<'_, M> {
 
 impl<M: Manager> fmt::Debug for Acquire<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acquire").field("pool", &self.shared.name).field("location", &self.location).finish_non_exhaustive()
+        f.debug_struct("Acquire")
+            .field("pool", &self.shared.name)
+            .field("location", &self.location)
+            .finish_non_exhaustive()
     }
 }

@@ -8,11 +8,11 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use trimtab_config::{Profile, Settings};
 
+use super::ResourcePool;
 use super::breaker::Rule;
 use super::core::{Core, Limits};
 use super::jobs;
 use super::shared::{Parts, Shared, StepLimits};
-use super::ResourcePool;
 use crate::config::{FOREVER, PoolSettings, check};
 use crate::error::{BuildError, check_name};
 use crate::leak::{Leak, LeakHandler};

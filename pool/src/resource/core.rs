@@ -381,6 +381,8 @@ impl<R> Core<R> {
         });
         self.give(entry, now, &mut effects);
         self.supply(now, &mut effects);
+        // There may be more to make than is made at the same time.
+        self.warm(now, &mut effects);
         effects
     }
 
@@ -435,6 +437,7 @@ impl<R> Core<R> {
         let mut effects = Effects::default();
         self.closing_jobs -= 1;
         self.supply(now, &mut effects);
+        self.warm(now, &mut effects);
         effects
     }
 

@@ -174,11 +174,7 @@ impl<T, E> Waiters<T, E> {
         }
         self.turn = (self.turn + 1) % FAIR_TURN;
         let heads = heads.into_iter().filter(|head| *head != NONE);
-        if self.turn == 0 {
-            heads.min_by_key(|head| self.nodes[*head as usize].waiter.since)
-        } else {
-            heads.last()
-        }
+        if self.turn == 0 { heads.min_by_key(|head| self.nodes[*head as usize].waiter.since) } else { heads.last() }
     }
 
     /// Serves the waiter whose turn it is: `give` makes what it gets. Answers whom to wake.

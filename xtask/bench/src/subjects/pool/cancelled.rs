@@ -56,7 +56,11 @@ impl deadpool::managed::Manager for Slow {
         Ok(self.made().await)
     }
 
-    async fn recycle(&self, _: &mut u64, _: &deadpool::managed::Metrics) -> deadpool::managed::RecycleResult<Infallible> {
+    async fn recycle(
+        &self,
+        _: &mut u64,
+        _: &deadpool::managed::Metrics,
+    ) -> deadpool::managed::RecycleResult<Infallible> {
         sleep(self.check).await;
         Ok(())
     }
@@ -80,7 +84,7 @@ impl bb8::ManageConnection for Slow {
     }
 }
 
-fn ours(manager: &Slow) -> Result<ResourcePool<Slow>, String> {
+async fn ours(manager: &Slow) -> Result<ResourcePool<Slow>, String> {
     ResourcePool::builder("slow", manager.clone())
         .configure(|settings| {
             (settings.min, settings.max) = (0, Some(1));
@@ -91,8 +95,12 @@ fn ours(manager: &Slow) -> Result<ResourcePool<Slow>, String> {
         .map_err(|error| error.to_string())
 }
 
-fn theirs(manager: &Slow) -> Result<deadpool::managed::Pool<Slow>, String> {
+async fn theirs(manager: &Slow) -> Result<deadpool::managed::Pool<Slow>, String> {
     deadpool::managed::Pool::builder(manager.clone()).max_size(1).build().map_err(|error| error.to_string())
+}
+
+async fn bees(manager: &Slow) -> Result<bb8::Pool<Slow>, String> {
+    bb8::Pool::builder().max_size(1).build(manager.clone()).await.map_err(|never| match never {})
 }
 
 /// Cancels acquires in the check; answers resources lost, and made.
@@ -138,11 +146,6 @@ macro_rules! connect {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    async fn bb8(manager: &Slow) -> Result<bb8::Pool<Slow>, String> {
-        bb8::Pool::builder().max_size(1).build(manager.clone()).await.map_err(|never| match never {})
-    }
-    let our = |manager: &Slow| std::future::ready(ours(manager));
-    let dead = |manager: &Slow| std::future::ready(theirs(manager));
     vec![
         Case {
             name: "cancelled/check".into(),
@@ -150,9 +153,9 @@ pub(super) fn cases() -> Vec<Case> {
             threads: 2,
             measures: vec![Measure::lower("lost", "resources"), Measure::lower("made", "resources")],
             contenders: vec![
-                Contender::new("trimtab", Role::Ours, check!(our, acquire)),
-                Contender::new("deadpool", Role::Peer, check!(dead, get)),
-                Contender::new("bb8", Role::Peer, check!(bb8, get)),
+                Contender::new("trimtab", Role::Ours, check!(ours, acquire)),
+                Contender::new("deadpool", Role::Peer, check!(theirs, get)),
+                Contender::new("bb8", Role::Peer, check!(bees, get)),
             ],
             rounds: Rounds::Exact(3),
         },
@@ -162,9 +165,9 @@ pub(super) fn cases() -> Vec<Case> {
             threads: 2,
             measures: vec![Measure::higher("served", "callers")],
             contenders: vec![
-                Contender::new("trimtab", Role::Ours, connect!(our, acquire)),
-                Contender::new("deadpool", Role::Peer, connect!(dead, get)),
-                Contender::new("bb8", Role::Peer, connect!(bb8, get)),
+                Contender::new("trimtab", Role::Ours, connect!(ours, acquire)),
+                Contender::new("deadpool", Role::Peer, connect!(theirs, get)),
+                Contender::new("bb8", Role::Peer, connect!(bees, get)),
             ],
             rounds: Rounds::Exact(5),
         },
