@@ -91,12 +91,14 @@ impl Inner {
 
     /// A buffer that is too large to be kept: it belongs to no class and no budget.
     #[cold]
+    #[allow(clippy::unnecessary_box_returns, reason = "a node lives in its box")]
     fn make_oversize(&self, capacity: usize) -> Box<Node<BytesMut>> {
         self.oversize.fetch_add(1, Ordering::Relaxed);
         Box::new(Node::guest(BytesMut::with_capacity(capacity)))
     }
 
     #[cold]
+    #[allow(clippy::unnecessary_box_returns, reason = "a node lives in its box")]
     fn make(&self, class: usize) -> Box<Node<BytesMut>> {
         // Other classes may hold the bytes that this one needs now.
         let stash = &self.classes[class];
@@ -282,7 +284,7 @@ impl BufferPool {
             let BufferStats { in_use, idle, acquired, created, recycled, trimmed, bytes_owned: bytes, .. } =
                 self.stats();
             let numbers =
-                ObjectNumbers { in_use, idle, acquired, created, recycled, trimmed, bytes, ..ObjectNumbers::default() };
+                ObjectNumbers { in_use, idle, bytes, acquired, created, recycled, trimmed, ..ObjectNumbers::default() };
             self.inner.meters.publish_objects(&self.inner.name, &numbers);
         }
     }

@@ -1,7 +1,7 @@
 //! Percentiles of durations in a fixed 4 KiB: buckets whose width grows with what they hold.
 //!
 //! Each power of two is cut into eight buckets, so that a percentile is at most 12.5 % too high and never too low (it is
-//! the upper end of its bucket). The idea is HdrHistogram's; it is done again here because recording must cost an index
+//! the upper end of its bucket). The idea is `HdrHistogram`'s; it is done again here because recording must cost an index
 //! and an addition under a lock that is held anyway, and the package is many times this file.
 //! [`Recent`] forgets: it answers from the present and the last period.
 
@@ -32,7 +32,7 @@ fn bucket(nanos: u64) -> usize {
     if nanos < SUB as u64 {
         return nanos as usize;
     }
-    let exponent = 63 - nanos.leading_zeros();
+    let exponent = nanos.ilog2();
     let within = (nanos >> (exponent - SUB_BITS)) as usize & (SUB - 1);
     (exponent - SUB_BITS + 1) as usize * SUB + within
 }

@@ -1,7 +1,7 @@
 //! Who holds what since when: the ledger of leases, and the reports drawn from it.
 //!
 //! Each lease is entered with the line that took it (`#[track_caller]`) and the time. That is two words written under a
-//! lock that is held anyway, so it is always on: HikariCP, whose idea this is, takes a stack trace of each lease and is
+//! lock that is held anyway, so it is always on: `HikariCP`, whose idea this is, takes a stack trace of each lease and is
 //! therefore run without. A lease that lasts longer than the limit is reported once. A guard that was forgotten and never
 //! dropped is found the same way.
 
@@ -141,15 +141,12 @@ impl Ledger {
     /// A slot for a new resource.
     pub(crate) fn add(&mut self) -> u32 {
         let slot = Slot { lease: None, reported: false };
-        match self.free.pop() {
-            Some(at) => {
-                self.slots[at as usize] = slot;
-                at
-            }
-            None => {
-                self.slots.push(slot);
-                (self.slots.len() - 1) as u32
-            }
+        if let Some(at) = self.free.pop() {
+            self.slots[at as usize] = slot;
+            at
+        } else {
+            self.slots.push(slot);
+            (self.slots.len() - 1) as u32
         }
     }
 

@@ -176,12 +176,14 @@ impl<T: Send + 'static> ObjectPoolBuilder<T> {
 
 impl<T: Send + 'static> Inner<T> {
     #[inline]
+    #[allow(clippy::unnecessary_box_returns, reason = "a node lives in its box")]
     fn pull(&self) -> Box<Node<T>> {
         self.stash.pull().unwrap_or_else(|| self.make())
     }
 
     /// A new object for the caller, and as many more as the growth factor says.
     #[cold]
+    #[allow(clippy::unnecessary_box_returns, reason = "a node lives in its box")]
     fn make(&self) -> Box<Node<T>> {
         let before = self.stash.owned();
         let node = self.stash.adopt((self.factory)());
@@ -191,7 +193,7 @@ impl<T: Send + 'static> Inner<T> {
                 break;
             }
         }
-        if self.stash.counts().created % LOOK_EVERY == 0 {
+        if self.stash.counts().created.is_multiple_of(LOOK_EVERY) {
             self.clean_up_if_due();
         }
         node

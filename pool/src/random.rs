@@ -1,6 +1,6 @@
 //! Numbers for jitter: spread well, secret to nobody.
 //!
-//! SplitMix64 (Steele, Lea, Flood 2014) over one counter whose start differs from process to process.
+//! `SplitMix64` (Steele, Lea, Flood 2014) over one counter whose start differs from process to process.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;

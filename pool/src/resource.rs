@@ -1,6 +1,6 @@
 //! The pool of resources that are made and checked over a network: connections above all.
 //!
-//! HikariCP is the model for what such a pool must do. Two things are done otherwise. Callers wait in one strict queue
+//! `HikariCP` is the model for what such a pool must do. Two things are done otherwise. Callers wait in one strict queue
 //! and get a resource handed, so that nobody is overtaken and none is lost between two looks. And everything that takes
 //! time (make, check, recycle, close) is a task of the pool: a caller who stops waiting leaves the work undisturbed.
 //!

@@ -190,6 +190,7 @@ impl<T: Send> Stash<T> {
     }
 
     /// A new object around `value`, counted if there is room.
+    #[allow(clippy::unnecessary_box_returns, reason = "a node lives in its box")]
     pub(crate) fn adopt(&self, value: T) -> Box<Node<T>> {
         self.created.fetch_add(1, Ordering::Relaxed);
         let mut node = Box::new(Node { value, owned: false, period: self.period.load(Ordering::Relaxed) });
@@ -264,6 +265,7 @@ impl<T: Send> Stash<T> {
     }
 
     /// An object came back unusable.
+    #[allow(clippy::needless_pass_by_value, reason = "the node ends here")]
     pub(crate) fn discard(&self, node: Box<Node<T>>) {
         self.returned.fetch_add(1, Ordering::Relaxed);
         self.discarded.fetch_add(1, Ordering::Relaxed);
@@ -423,7 +425,9 @@ mod tests {
                         }
                         assert!(stash.owned() <= 6);
                     }
-                    held.into_iter().for_each(|node| stash.put(node));
+                    for node in held {
+                        stash.put(node);
+                    }
                 });
             }
         });
@@ -445,7 +449,9 @@ mod tests {
         for _ in 0..40 {
             for _ in 0..100 {
                 let three: Vec<_> = (0..3).map(|_| stash.pull().unwrap()).collect();
-                three.into_iter().for_each(|node| stash.put(node));
+                for node in three {
+                    stash.put(node);
+                }
             }
             stash.end_period(0);
         }
@@ -462,7 +468,9 @@ mod tests {
         let guest = stash.adopt(());
         assert_eq!((stash.counts().guests, stash.owned()), (1, 4));
         budget.set_limit(2);
-        out.into_iter().for_each(|node| stash.put(node));
+        for node in out {
+            stash.put(node);
+        }
         stash.put(guest);
         assert_eq!((stash.owned(), stash.idle()), (2, 2));
     }

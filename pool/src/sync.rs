@@ -1,7 +1,7 @@
 //! The atomics and the lock of what threads share without waiting, behind one seam, so that `tests/models.rs` can run the
 //! same files under a checker that tries every interleaving.
 
-pub(crate) use std::sync::atomic::AtomicPtr;
+pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU8};
 
 pub(crate) use parking_lot::Mutex;
 

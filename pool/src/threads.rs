@@ -48,12 +48,11 @@ fn first() -> Option<usize> {
     // Without an owner nobody would give the number back.
     OWNER.try_with(|_| ()).ok()?;
     let mut numbers = NUMBERS.lock();
-    let number = match numbers.free.pop() {
-        Some(Reverse(number)) => number,
-        None => {
-            numbers.next += 1;
-            numbers.next - 1
-        }
+    let number = if let Some(Reverse(number)) = numbers.free.pop() {
+        number
+    } else {
+        numbers.next += 1;
+        numbers.next - 1
     };
     NUMBER.set(number);
     Some(number)

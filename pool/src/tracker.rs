@@ -5,7 +5,7 @@
 //! Entries of dead things are cleaned away as new ones come, so the registry is never larger than twice what lives.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,7 +45,7 @@ struct Inner {
     name: Arc<str>,
     limit: Option<Duration>,
     handler: Option<LeakHandler>,
-    kinds: RwLock<HashMap<Arc<str>, ()>>,
+    kinds: RwLock<HashSet<Arc<str>>>,
     shards: [Mutex<Shard>; SHARDS],
     next: AtomicU64,
     leaked: AtomicU64,
@@ -162,15 +162,15 @@ impl Tracker {
 
     /// One text for all entries of a kind.
     fn kind(&self, kind: &str) -> Arc<str> {
-        if let Some((known, ())) = self.inner.kinds.read().get_key_value(kind) {
+        if let Some(known) = self.inner.kinds.read().get(kind) {
             return known.clone();
         }
         let mut kinds = self.inner.kinds.write();
-        if let Some((known, ())) = kinds.get_key_value(kind) {
+        if let Some(known) = kinds.get(kind) {
             return known.clone();
         }
         let new: Arc<str> = kind.into();
-        kinds.insert(new.clone(), ());
+        kinds.insert(new.clone());
         new
     }
 

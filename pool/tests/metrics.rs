@@ -19,7 +19,9 @@ impl Manager for Numbers {
 }
 
 /// A look at the recorder reads each counter once, so all values of a test come from one look.
-struct Look(Vec<(String, Vec<(String, String)>, f64)>);
+struct Look(Vec<(String, Labels, f64)>);
+
+type Labels = Vec<(String, String)>;
 
 impl Look {
     fn at(snapshotter: &Snapshotter) -> Self {

@@ -24,7 +24,7 @@ mod waiters;
 mod words;
 
 mod sync {
-    pub(crate) use loom::sync::atomic::AtomicPtr;
+    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU8};
 
     // Small numbers keep the models small.
     pub(crate) const CHUNK: usize = 32;

@@ -7,8 +7,8 @@
 //!
 //! # What the unsafe code relies on
 //!
-//! - A word is written before its pointer is stored (release) and never changed or freed after, so a pointer that was loaded
-//!   (acquire) can be read for ever: it points to a hash, a length in bytes, and that many bytes of UTF-8.
+//! - A word is written before its tag is stored (release) and never changed or freed after, so a pointer whose tag was
+//!   loaded (acquire) can be read for ever: it points to a hash, a length in bytes, and that many bytes of UTF-8.
 //! - Tables are freed only when the shard is dropped, which needs it exclusively.
 
 #![allow(unsafe_code, reason = "text behind thin pointers that readers share with writers; see above")]
@@ -18,7 +18,7 @@ use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::atomic::Ordering;
 
-use crate::sync::{AtomicPtr, CHUNK, Mutex, SMALLEST};
+use crate::sync::{AtomicPtr, AtomicU8, CHUNK, Mutex, SMALLEST};
 
 /// Hash and length.
 const HEAD: usize = 2;
@@ -60,17 +60,27 @@ impl fmt::Debug for Word {
     }
 }
 
-/// Pointers to words, at most three quarters full; a power of two of them.
+/// Never 0.
+#[inline]
+fn tag(hash: u32) -> u8 {
+    (hash >> 24) as u8 | 0x80
+}
+
+/// Pointers to words, at most four fifths full; a power of two of them.
 struct Table {
+    /// Seven bits of the hash of the word in a slot, and 0 of an empty one. They are small enough to stay in the nearest
+    /// cache, so that a walk fetches no word but the right one.
+    tags: Box<[AtomicU8]>,
     slots: Box<[AtomicPtr<u32>]>,
     /// The table before, which a reader may still walk; or null.
     before: *mut Table,
 }
 
 impl Table {
-    fn new(size: usize, before: *mut Table) -> Box<Self> {
+    fn new(size: usize, before: *mut Table) -> Self {
+        let tags = (0..size).map(|_| AtomicU8::new(0)).collect();
         let slots = (0..size).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
-        Box::new(Self { slots, before })
+        Self { tags, slots, before }
     }
 
     /// The word, or the index of the slot where it belongs.
@@ -79,13 +89,25 @@ impl Table {
         let mask = self.slots.len() - 1;
         let mut at = hash as usize & mask;
         loop {
-            let Some(pointer) = NonNull::new(self.slots[at].load(Ordering::Acquire)) else { return Err(at) };
-            let word = Word(pointer);
-            if word.hash() == hash && is(word) {
+            let seen = self.tags[at].load(Ordering::Acquire);
+            if seen == 0 {
+                return Err(at);
+            }
+            // The pointer was stored before its tag.
+            if seen == tag(hash)
+                && let Some(word) = NonNull::new(self.slots[at].load(Ordering::Relaxed)).map(Word)
+                && word.hash() == hash
+                && is(word)
+            {
                 return Ok(word);
             }
             at = (at + 1) & mask;
         }
+    }
+
+    fn put(&self, at: usize, word: Word) {
+        self.slots[at].store(word.0.as_ptr(), Ordering::Relaxed);
+        self.tags[at].store(tag(word.hash()), Ordering::Release);
     }
 }
 
@@ -110,7 +132,8 @@ pub(crate) struct Shard {
 impl Shard {
     pub(crate) fn new() -> Self {
         let writer = Writer { words: 0, bytes: 0, free: ptr::null_mut(), left: 0 };
-        Self { table: AtomicPtr::new(Box::into_raw(Table::new(SMALLEST, ptr::null_mut()))), writer: Mutex::new(writer) }
+        let table = Box::into_raw(Box::new(Table::new(SMALLEST, ptr::null_mut())));
+        Self { table: AtomicPtr::new(table), writer: Mutex::new(writer) }
     }
 
     #[inline]
@@ -133,7 +156,7 @@ impl Shard {
             Ok(word) => return (word, false),
             Err(at) => at,
         };
-        if (writer.words + 1) * 4 > table.slots.len() * 3 {
+        if (writer.words + 1) * 5 > table.slots.len() * 4 {
             self.grow();
             table = self.table();
             at = table.find(hash, |_| false).map_or_else(|at| at, |_| unreachable!("no word is equal to nothing"));
@@ -141,7 +164,7 @@ impl Shard {
         let word = writer.write(hash, text);
         writer.words += 1;
         writer.bytes += text.len();
-        table.slots[at].store(word.0.as_ptr(), Ordering::Release);
+        table.put(at, word);
         (word, true)
     }
 
@@ -151,10 +174,10 @@ impl Shard {
         let new = Table::new(old.slots.len() * 2, self.table.load(Ordering::Relaxed));
         for pointer in old.slots.iter().filter_map(|slot| NonNull::new(slot.load(Ordering::Relaxed))) {
             if let Err(at) = new.find(Word(pointer).hash(), |_| false) {
-                new.slots[at].store(pointer.as_ptr(), Ordering::Relaxed);
+                new.put(at, Word(pointer));
             }
         }
-        self.table.store(Box::into_raw(new), Ordering::Release);
+        self.table.store(Box::into_raw(Box::new(new)), Ordering::Release);
     }
 
     /// Words, and bytes of their text.

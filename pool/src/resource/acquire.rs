@@ -99,7 +99,8 @@ impl<M: Manager> Future for Acquire<'_, M> {
         let answer = match this.state {
             State::New => this.start(cx),
             State::Queued(ticket) => {
-                let look = this.shared.core().look(ticket, cx.waker());
+                let now = Instant::now();
+                let look = this.shared.core().look(ticket, cx.waker(), now);
                 match look {
                     Look::StillWaiting => Poll::Pending,
                     Look::Served(entry) => {

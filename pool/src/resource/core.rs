@@ -168,6 +168,9 @@ pub(crate) struct Core<R> {
     pub(crate) counts: Counts,
     waits: Recent,
     demand: Demand,
+    /// The latest time that an event told. What comes back is entered with it: reading the clock would cost as much as all
+    /// the rest of a return, and an earlier time only means an earlier check.
+    latest: Instant,
     /// When the keeper looks next.
     armed: Instant,
     next_period: Instant,
@@ -192,6 +195,7 @@ impl<R> Core<R> {
             counts: Counts::default(),
             waits: Recent::default(),
             demand: Demand::default(),
+            latest: now,
             armed: now,
             next_period,
             next_look: now,
@@ -247,6 +251,7 @@ impl<R> Core<R> {
     /// Somebody wants a resource: the hottest idle one, if nobody waits and it needs no look.
     #[inline]
     pub(crate) fn start(&mut self, now: Instant, location: Line) -> Start<R> {
+        self.latest = now;
         if self.waiters.waiting() == 0
             && self.idle.back().is_some_and(|entry| now < entry.fresh_until)
             && let Some(entry) = self.idle.pop_back()
@@ -283,6 +288,7 @@ impl<R> Core<R> {
     }
 
     #[inline]
+    #[allow(clippy::unnecessary_box_returns, reason = "an entry lives in its box")]
     fn lease(&mut self, mut entry: Box<Entry<R>>, now: Instant, location: Line) -> Box<Entry<R>> {
         self.ledger.open(entry.slot, location, now);
         self.counts.acquired += 1;
@@ -305,8 +311,15 @@ impl<R> Core<R> {
     }
 
     /// It looks whether it was answered.
-    pub(crate) fn look(&mut self, ticket: Ticket, waker: &Waker) -> Look<Box<Entry<R>>, AcquireError> {
-        self.waiters.look(ticket, waker)
+    pub(crate) fn look(&mut self, ticket: Ticket, waker: &Waker, now: Instant) -> Look<Box<Entry<R>>, AcquireError> {
+        self.latest = now;
+        let since = self.waiters.since(ticket);
+        let look = self.waiters.look(ticket, waker);
+        if matches!(look, Look::Served(_)) {
+            self.counts.waited += 1;
+            self.waits.now.record(now.saturating_duration_since(since));
+        }
+        look
     }
 
     /// It goes away before it took its answer.
@@ -322,8 +335,9 @@ impl<R> Core<R> {
 
     /// A lease comes back. A resource that is not to be kept is not passed here but to [`discard`](Self::discard).
     #[inline]
-    pub(crate) fn give_back(&mut self, mut entry: Box<Entry<R>>, now: Instant) -> Effects<R> {
+    pub(crate) fn give_back(&mut self, mut entry: Box<Entry<R>>) -> Effects<R> {
         let mut effects = Effects::default();
+        let now = self.latest;
         self.ledger.close(entry.slot);
         self.counts.recycled += 1;
         entry.used = now;
@@ -453,12 +467,10 @@ impl<R> Core<R> {
             self.retire(entry, Leaves::Expired, effects);
             self.supply(now, effects);
         } else if self.waiters.waiting() > 0 {
-            let (ledger, counts, waits) = (&mut self.ledger, &mut self.counts, &mut self.waits);
+            let (ledger, counts) = (&mut self.ledger, &mut self.counts);
             let waker = self.waiters.serve(|waiter| {
-                ledger.open(entry.slot, waiter.location, now);
+                ledger.open(entry.slot, waiter.location, now.max(waiter.since));
                 counts.acquired += 1;
-                counts.waited += 1;
-                waits.now.record(now.saturating_duration_since(waiter.since));
                 entry.uses += 1;
                 entry.used = now;
                 entry
@@ -540,6 +552,7 @@ impl<R> Core<R> {
     /// Whose time is over, what is due, what is missing; and when to look again.
     pub(crate) fn tick(&mut self, now: Instant, effects: &mut Effects<R>) -> Due {
         let mut found = Due::default();
+        self.latest = now;
         self.expire_waiters(now, effects);
         self.supply(now, effects);
         if now >= self.next_look {

@@ -122,14 +122,13 @@ impl<M: Manager> Shared<M> {
         } else {
             catch_unwind(AssertUnwindSafe(|| self.manager.returned(&mut entry.resource))).unwrap_or_else(panicked)
         };
-        let now = Instant::now();
         match fate {
-            Fate::Keep => self.event(|core| core.give_back(entry, now)),
+            Fate::Keep => self.event(|core| core.give_back(entry)),
             Fate::Recycle => {
                 self.core.lock().give_back_for_check(Core::slot(&entry));
                 jobs::recycle(self, entry);
             }
-            Fate::Discard => self.event(|core| core.discard(entry, now)),
+            Fate::Discard => self.event(|core| core.discard(entry, Instant::now())),
         }
     }
 

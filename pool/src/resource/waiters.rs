@@ -100,15 +100,12 @@ impl<T, E> Waiters<T, E> {
         let level = waiter.priority as usize;
         let tail = self.queues[level].tail;
         let node = Node { waiter, state: State::Waiting(waker), prev: tail, next: NONE };
-        let at = match self.free.pop() {
-            Some(at) => {
-                self.nodes[at as usize] = node;
-                at
-            }
-            None => {
-                self.nodes.push(node);
-                (self.nodes.len() - 1) as u32
-            }
+        let at = if let Some(at) = self.free.pop() {
+            self.nodes[at as usize] = node;
+            at
+        } else {
+            self.nodes.push(node);
+            (self.nodes.len() - 1) as u32
         };
         if tail == NONE {
             self.queues[level].head = at;
@@ -118,6 +115,12 @@ impl<T, E> Waiters<T, E> {
         self.queues[level].tail = at;
         self.waiting += 1;
         Ticket(at)
+    }
+
+    /// Since when a waiter has been here.
+    #[inline]
+    pub(crate) fn since(&self, ticket: Ticket) -> Instant {
+        self.nodes[ticket.0 as usize].waiter.since
     }
 
     /// The answer for a waiter, if there is one; it takes the answer away and the ticket ends. Else `waker` is kept.
@@ -174,7 +177,11 @@ impl<T, E> Waiters<T, E> {
         }
         self.turn = (self.turn + 1) % FAIR_TURN;
         let heads = heads.into_iter().filter(|head| *head != NONE);
-        if self.turn == 0 { heads.min_by_key(|head| self.nodes[*head as usize].waiter.since) } else { heads.last() }
+        if self.turn == 0 {
+            heads.min_by_key(|head| self.nodes[*head as usize].waiter.since)
+        } else {
+            heads.max_by_key(|head| self.nodes[*head as usize].waiter.priority)
+        }
     }
 
     /// Serves the waiter whose turn it is: `give` makes what it gets. Answers whom to wake.
@@ -235,6 +242,9 @@ mod tests {
         Waiter { priority, since, deadline: since, location: Location::caller() }
     }
 
+    /// Ticket, number, answer.
+    type Modelled = (Ticket, u64, Option<Result<u64, ()>>);
+
     #[derive(Debug, Clone)]
     enum Step {
         Push,
@@ -261,8 +271,7 @@ mod tests {
         fn waiters_behave_like_a_list(steps in steps()) {
             let start = Instant::now();
             let mut waiters: Waiters<u64, &str> = Waiters::default();
-            // (ticket, number, answer)
-            let mut model: Vec<(Ticket, u64, Option<Result<u64, ()>>)> = Vec::new();
+            let mut model: Vec<Modelled> = Vec::new();
             let (mut number, mut given, mut back) = (0_u64, 0_u64, 0_u64);
             for step in steps {
                 match step {

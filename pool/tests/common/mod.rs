@@ -1,6 +1,6 @@
 //! A manager whose every step can be told to fail, hang or panic, and that counts what exists.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
