@@ -201,18 +201,21 @@ impl<T: Send + 'static> Inner<T> {
 
     #[inline]
     fn put(&self, mut node: Box<Node<T>>) {
-        if self.reset.is_some() || self.keep.is_some() {
-            let clean = || {
-                if let Some(reset) = &self.reset {
-                    reset(&mut node.value);
-                }
-                self.keep.as_ref().is_none_or(|keep| keep(&node.value))
-            };
-            if !catch_unwind(AssertUnwindSafe(clean)).unwrap_or(false) {
-                return self.stash.discard(node);
-            }
+        if (self.reset.is_some() || self.keep.is_some()) && !self.clean(&mut node.value) {
+            return self.stash.discard(node);
         }
         self.stash.put(node);
+    }
+
+    /// Cleans what came back; answers whether it is worth keeping.
+    fn clean(&self, value: &mut T) -> bool {
+        let clean = || {
+            if let Some(reset) = &self.reset {
+                reset(value);
+            }
+            self.keep.as_ref().is_none_or(|keep| keep(value))
+        };
+        catch_unwind(AssertUnwindSafe(clean)).unwrap_or(false)
     }
 
     fn clean_up_if_due(&self) -> usize {

@@ -218,27 +218,26 @@ impl<T: Send> Stash<T> {
     /// An object comes back, clean.
     #[inline]
     pub(crate) fn put(&self, mut node: Box<Node<T>>) {
-        if !node.owned || self.budget.is_exceeded() {
-            return self.put_without_room(node);
-        }
-        node.period = self.period.load(Ordering::Relaxed);
-        let Some(seat) = self.seat() else {
-            self.returned.fetch_add(1, Ordering::Relaxed);
-            return self.list.lock().push(node);
-        };
-        count(&seat.returned);
-        for slot in &seat.slots {
-            match slot.fill(node) {
-                Ok(()) => return,
-                Err(back) => node = back,
+        if let Some(seat) = self.seat() {
+            count(&seat.returned);
+            if node.owned && !self.budget.is_exceeded() {
+                node.period = self.period.load(Ordering::Relaxed);
+                for slot in &seat.slots {
+                    match slot.fill(node) {
+                        Ok(()) => return,
+                        Err(back) => node = back,
+                    }
+                }
             }
+        } else {
+            self.returned.fetch_add(1, Ordering::Relaxed);
         }
-        self.list.lock().push(node);
+        self.put_elsewhere(node);
     }
 
+    /// For whom there is no seat, or no room at all.
     #[cold]
-    fn put_without_room(&self, mut node: Box<Node<T>>) {
-        self.returned.fetch_add(1, Ordering::Relaxed);
+    fn put_elsewhere(&self, mut node: Box<Node<T>>) {
         if !self.budget.is_exceeded() && self.own(&mut node) {
             node.period = self.period.load(Ordering::Relaxed);
             self.list.lock().push(node);

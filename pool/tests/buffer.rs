@@ -37,7 +37,7 @@ fn capacities_are_rounded_up_to_their_class() {
 #[test]
 fn a_buffer_that_grew_gives_its_growth_back() {
     let pool = pool(ByteSize::mib(1), false);
-    pool.acquire(1_000).extend_from_slice(&[1; 100_000]);
+    pool.acquire(1_000).extend_from_slice(&vec![1; 100_000]);
     let stats = pool.stats();
     assert_eq!((stats.shrunk, stats.bytes_owned, stats.bytes_idle), (1, 1 << 10, 1 << 10));
     assert_eq!(pool.acquire(1_000).capacity(), 1 << 10);

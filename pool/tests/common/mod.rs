@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use trimtab_pool::{Fate, Manager};
+use trimtab_pool::{Fate, Manager, PoolSettings, ResourcePool};
 
 /// What a step does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,4 +142,28 @@ impl Manager for Stub {
         let _ = step("close", does).await;
         drop(thing);
     }
+}
+
+/// Milliseconds.
+pub fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// A pool of at most two things, with whatever the test wants otherwise.
+pub fn pool(change: impl FnOnce(&mut PoolSettings)) -> (Arc<World>, ResourcePool<Stub>) {
+    let stub = Stub::default();
+    let world = stub.0.clone();
+    let pool = ResourcePool::builder("things", stub)
+        .configure(|settings| {
+            (settings.min, settings.max, settings.growth_factor) = (0, Some(2), 1.0);
+            change(settings);
+        })
+        .build()
+        .unwrap();
+    (world, pool)
+}
+
+/// Lets tasks and timers run.
+pub async fn settle() {
+    tokio::time::sleep(ms(1)).await;
 }
