@@ -109,7 +109,7 @@ impl<M: Manager> Future for Acquire<'_, M> {
                     }
                     Look::Refused(refusal) => {
                         this.state = State::Done;
-                        Poll::Ready(Err(refusal))
+                        Poll::Ready(Err(*refusal))
                     }
                 }
             }

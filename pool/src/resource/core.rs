@@ -36,7 +36,8 @@ pub(crate) struct Core<R> {
     /// The most recently used one is at the back.
     idle: VecDeque<Box<Entry<R>>>,
     pub(crate) ledger: Ledger,
-    waiters: Waiters<Box<Entry<R>>, AcquireError>,
+    /// A refusal is boxed, so that the node of a waiter stays small: other threads write it.
+    waiters: Waiters<Box<Entry<R>>, Box<AcquireError>>,
     creating: usize,
     checking: usize,
     closing_jobs: usize,
@@ -189,7 +190,12 @@ impl<R> Core<R> {
     }
 
     /// It looks whether it was answered.
-    pub(crate) fn look(&mut self, ticket: Ticket, waker: &Waker, now: Instant) -> Look<Box<Entry<R>>, AcquireError> {
+    pub(crate) fn look(
+        &mut self,
+        ticket: Ticket,
+        waker: &Waker,
+        now: Instant,
+    ) -> Look<Box<Entry<R>>, Box<AcquireError>> {
         self.latest = now;
         let since = self.waiters.since(ticket);
         let look = self.waiters.look(ticket, waker);
@@ -289,7 +295,7 @@ impl<R> Core<R> {
             && let Some(refusal) = self.unavailable(now)
         {
             self.counts.refused += self.waiters.waiting() as u64;
-            self.waiters.refuse(&mut effects.wake, |_| true, |_| refusal.clone());
+            self.waiters.refuse(&mut effects.wake, |_| true, |_| Box::new(refusal.clone()));
         }
         effects
     }

@@ -64,12 +64,12 @@ impl<R> Core<R> {
         let reason = |waiter: &Waiter| {
             let waited = now.saturating_duration_since(waiter.since);
             let shortage = Box::new(Shortage { waited, ..shortage.clone() });
-            match cause.clone() {
+            Box::new(match cause.clone() {
                 Some(cause) if shortage.in_use < shortage.max => AcquireError::FailedCreate(shortage, cause),
                 _ if shortage.creating > 0 => AcquireError::SlowCreate(shortage),
                 _ if shortage.checking > 0 => AcquireError::SlowCheck(shortage),
                 _ => AcquireError::Busy(shortage),
-            }
+            })
         };
         self.waiters.refuse(&mut effects.wake, |waiter| waiter.deadline <= now, reason);
     }

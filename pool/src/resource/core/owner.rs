@@ -56,7 +56,7 @@ impl<R> Core<R> {
         self.closed = true;
         let refusal = AcquireError::Closed { pool: self.name.clone() };
         self.counts.refused += self.waiters.waiting() as u64;
-        self.waiters.refuse(&mut effects.wake, |_| true, |_| refusal.clone());
+        self.waiters.refuse(&mut effects.wake, |_| true, |_| Box::new(refusal.clone()));
         for entry in std::mem::take(&mut self.idle) {
             self.retire(entry, Leaves::Trimmed, &mut effects);
         }
