@@ -5,7 +5,7 @@ pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU8};
 
 pub(crate) use parking_lot::Mutex;
 
-/// Units of a chunk of words: 16 KiB.
-pub(crate) const CHUNK: usize = 4 << 10;
+/// Units of a chunk of words: 4 KiB.
+pub(crate) const CHUNK: usize = 1 << 10;
 /// Slots of the smallest table of words.
 pub(crate) const SMALLEST: usize = 16;
