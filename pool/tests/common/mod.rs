@@ -165,5 +165,6 @@ pub fn pool(change: impl FnOnce(&mut PoolSettings)) -> (Arc<World>, ResourcePool
 
 /// Lets tasks and timers run.
 pub async fn settle() {
+    // On the paused clock, which moves when nothing else can.
     tokio::time::sleep(ms(1)).await;
 }
