@@ -6,6 +6,7 @@ use std::{io, net::SocketAddr};
 use trimtab_cache::{BudgetError, CachesError};
 use trimtab_config::{Invalid, WatchError};
 use trimtab_monitor::MonitorError;
+use trimtab_pool::PoolsError;
 
 /// Why the system did not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +21,9 @@ pub enum StartError {
     /// The memory budget cannot be as its settings say.
     #[error("budget: {0}")]
     Budget(#[from] BudgetError),
+    /// A named pool that cannot be made as its settings say.
+    #[error("{0}")]
+    Pool(#[from] PoolsError),
     /// The monitor cannot run, for example outside a tokio runtime.
     #[error("{0}")]
     Monitor(#[from] MonitorError),

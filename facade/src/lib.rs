@@ -5,6 +5,7 @@
 // Start, use, stop.
 mod builder;
 mod error;
+mod pools;
 mod shutdown;
 mod system;
 
@@ -41,3 +42,6 @@ pub use trimtab_cache as cache;
 pub use trimtab_config as config;
 /// Probes, history, pressure, health, metrics.
 pub use trimtab_monitor as monitor;
+/// Pools: [`ResourcePool`](pool::ResourcePool), [`ObjectPool`](pool::ObjectPool), [`BufferPool`](pool::BufferPool),
+/// [`Interner`](pool::Interner).
+pub use trimtab_pool as pool;

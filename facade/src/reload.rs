@@ -6,6 +6,7 @@
 use trimtab_cache::{AnyCache, CacheSettings, Caches};
 use trimtab_config::{Change, Live, Profile, Settings, Subscription};
 use trimtab_monitor::Monitor;
+use trimtab_pool::Pools;
 
 use crate::settings::TrimtabSettings;
 use crate::system::bounded;
@@ -18,6 +19,7 @@ pub(crate) const RESTART_ONLY: &[&str] = &[
     "cache.*.compression",
     "cache.*.compress_above",
     "cache.*.metrics",
+    "pool.*.initial",
     "server.*",
     "log.*",
 ];
@@ -28,9 +30,13 @@ pub(crate) struct Reload {
 }
 
 impl Reload {
-    pub(crate) fn follow(live: &Live<TrimtabSettings>, caches: &Caches, monitor: &Monitor) -> Self {
-        let (caches, monitor, profile) = (caches.clone(), monitor.clone(), live.loaded().profile);
-        let subscription = live.on_change(move |change| apply(change, profile, &caches, &monitor));
+    pub(crate) fn follow(live: &Live<TrimtabSettings>, caches: &Caches, pools: &Pools, monitor: &Monitor) -> Self {
+        let (caches, pools, monitor) = (caches.clone(), pools.clone(), monitor.clone());
+        let profile = live.loaded().profile;
+        let subscription = live.on_change(move |change| {
+            apply(change, profile, &caches, &monitor);
+            crate::pools::follow(change, &pools);
+        });
         Self { _subscription: subscription }
     }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use trimtab_cache::{BudgetSettings, CacheSettings};
 use trimtab_config::{MemoryLimit, Problems, Profile, Settings, Template};
 use trimtab_monitor::MonitorSettings;
+use trimtab_pool::PoolSettings;
 
 /// The whole of `trimtab.toml`.
 ///
@@ -31,6 +32,8 @@ pub struct TrimtabSettings {
     pub cache: BTreeMap<String, CacheSettings>,
     /// One memory budget over all caches that are limited by bytes; off unless `budget.total` is set.
     pub budget: BudgetSettings,
+    /// Named pools: `[pool.orders]` gives the pool `orders` its sizes and time limits.
+    pub pool: BTreeMap<String, PoolSettings>,
     /// Sampling, history and pressure thresholds.
     pub monitor: MonitorSettings,
     /// The HTTP API and the dashboard.
@@ -56,6 +59,7 @@ impl Settings for TrimtabSettings {
             memory: MemorySettings::default(),
             cache: BTreeMap::new(),
             budget: BudgetSettings::for_profile(profile),
+            pool: BTreeMap::new(),
             monitor: MonitorSettings::for_profile(profile),
             #[cfg(feature = "admin")]
             server: trimtab_admin::AdminSettings::for_profile(profile),
@@ -65,7 +69,10 @@ impl Settings for TrimtabSettings {
     }
 
     fn templates(profile: Profile) -> Vec<Template> {
-        vec![Template::new("cache.*", CacheSettings::for_profile(profile))]
+        vec![
+            Template::new("cache.*", CacheSettings::for_profile(profile)),
+            Template::new("pool.*", PoolSettings::for_profile(profile)),
+        ]
     }
 
     fn check(&self, problems: &mut Problems) {
@@ -76,6 +83,12 @@ impl Settings for TrimtabSettings {
             problems.within(&format!("cache.{name}"), |problems| cache.check(problems));
         }
         problems.within("budget", |problems| self.budget.check(problems));
+        for (name, pool) in &self.pool {
+            if let Err(error) = trimtab_pool::error::check_name(name) {
+                problems.report(format!("pool.{name}"), name, error.to_string());
+            }
+            problems.within(&format!("pool.{name}"), |problems| pool.check(problems));
+        }
         problems.within("monitor", |problems| self.monitor.check(problems));
         #[cfg(feature = "admin")]
         problems.within("server", |problems| self.server.check(problems));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use trimtab_cache::{ByteCache, Cache, CacheSettings, Caches, CachesError, MemoryBudget};
 use trimtab_config::{Live, Loaded, Profile, Settings};
 use trimtab_monitor::{CallbackId, Health, Monitor, Need};
+use trimtab_pool::Pools;
 
 use crate::builder::Builder;
 use crate::error::StartError;
@@ -38,6 +39,7 @@ pub struct Trimtab {
 struct Inner {
     live: Live<TrimtabSettings>,
     caches: Caches,
+    pools: Pools,
     monitor: Monitor,
     housekeeping: CallbackId,
     budget: Option<Arc<MemoryBudget>>,
@@ -89,6 +91,7 @@ impl Trimtab {
         for (name, cache) in &settings.cache {
             caches.declare(name, cache.clone())?;
         }
+        let pools = crate::pools::declared(&settings, live.loaded().profile)?;
         let monitor =
             Monitor::builder().settings(settings.monitor.clone()).memory_limit(settings.memory.limit).start()?;
         // Once a tick: what has expired goes, a bounded number; the counts of all caches are published; and a settings
@@ -96,7 +99,7 @@ impl Trimtab {
         let started = Instant::now();
         let budget = settings.budget.build()?.map(Arc::new);
         let housekeeping = monitor.on_tick({
-            let (caches, live, budget) = (caches.clone(), live.clone(), budget.clone());
+            let (caches, pools, live, budget) = (caches.clone(), pools.clone(), live.clone(), budget.clone());
             let settings = monitor.health().component("settings", Need::Optional);
             move |_| {
                 caches.expire();
@@ -106,6 +109,8 @@ impl Trimtab {
                     tracing::info!(%decision, "the memory budget moved bytes");
                 }
                 caches.publish_metrics();
+                pools.tick();
+                pools.publish_metrics();
                 if let Some(why) = live.last_error() {
                     settings.degraded(format!("changed settings were refused, the old ones stay: {why}"));
                 } else {
@@ -113,9 +118,9 @@ impl Trimtab {
                 }
             }
         });
-        let reload = Reload::follow(&live, &caches, &monitor);
+        let reload = Reload::follow(&live, &caches, &pools, &monitor);
         #[cfg(feature = "admin")]
-        let console = crate::view::console(&live, &caches, &monitor);
+        let console = crate::view::console(&live, &caches, &monitor).with_pools(pools.clone());
         #[cfg(feature = "admin")]
         let console = match &budget {
             Some(budget) => console.with_budget(Arc::clone(budget)),
@@ -125,6 +130,7 @@ impl Trimtab {
             inner: Arc::new(Inner {
                 live,
                 caches,
+                pools,
                 monitor,
                 housekeeping,
                 closing: Closing::new(),
@@ -220,6 +226,11 @@ impl Trimtab {
     /// A cache comes under it at the first tick of the monitor after it was opened.
     pub fn budget(&self) -> Option<&MemoryBudget> {
         self.inner.budget.as_deref()
+    }
+
+    /// The registry of named pools.
+    pub fn pools(&self) -> &Pools {
+        &self.inner.pools
     }
 
     /// Samples, history and pressure.

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use trimtab_cache::{Caches, MemoryBudget};
 use trimtab_config::{Origin, Profile};
 use trimtab_monitor::Monitor;
+use trimtab_pool::Pools;
 
 /// One effective setting.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -107,6 +108,7 @@ pub struct Console {
 
 struct Inner {
     caches: Caches,
+    pools: OnceLock<Pools>,
     monitor: Monitor,
     settings: Arc<dyn SettingsView>,
     program: String,
@@ -134,8 +136,10 @@ impl Console {
         let (program, version) = (program.into(), version.into());
         let (closed, _) = watch::channel(false);
         let reclaimed = AtomicU64::new(0);
-        let budget = OnceLock::new();
-        Self { inner: Arc::new(Inner { caches, monitor, settings, program, version, closed, reclaimed, budget }) }
+        let (budget, pools) = (OnceLock::new(), OnceLock::new());
+        Self {
+            inner: Arc::new(Inner { caches, pools, monitor, settings, program, version, closed, reclaimed, budget }),
+        }
     }
 
     /// Shows a memory budget over the caches; the first one given stays.
@@ -148,6 +152,17 @@ impl Console {
     /// The memory budget over the caches, if there is one.
     pub fn budget(&self) -> Option<&MemoryBudget> {
         self.inner.budget.get().map(|budget| &**budget)
+    }
+
+    /// Shows these pools. To be called once, before the pools are asked for; later calls change nothing.
+    pub fn with_pools(self, pools: Pools) -> Self {
+        let _ = self.inner.pools.set(pools);
+        self
+    }
+
+    /// The named pools.
+    pub fn pools(&self) -> &Pools {
+        self.inner.pools.get_or_init(Pools::new)
     }
 
     /// The named caches.

@@ -73,6 +73,8 @@ kinds! {
     UnknownCache = NOT_FOUND, "unknown-cache", "There is no cache of this name";
     /// The cache has no live entry under this key.
     UnknownEntry = NOT_FOUND, "unknown-entry", "There is no entry under this key";
+    /// No open pool of this name.
+    UnknownPool = NOT_FOUND, "unknown-pool", "There is no open pool of this name";
     /// No setting at this path.
     UnknownSetting = NOT_FOUND, "unknown-setting", "There is no setting at this path";
     /// No problem kind of this code.

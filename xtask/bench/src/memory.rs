@@ -31,6 +31,11 @@ impl Counting {
         self.allocated.load(Ordering::Relaxed).saturating_sub(self.freed.load(Ordering::Relaxed))
     }
 
+    /// Bytes asked for since the start, whether or not they were given back.
+    pub fn asked(&self) -> u64 {
+        self.allocated.load(Ordering::Relaxed)
+    }
+
     #[inline]
     fn count(&self, counter: &AtomicU64, bytes: usize) {
         if self.on.load(Ordering::Relaxed) {

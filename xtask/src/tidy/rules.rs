@@ -18,6 +18,10 @@ const UNSAFE: &[(&str, &str)] = &[
     ("cache/src/store/sync.rs", "a prefetch"),
     ("cache/src/store/chunked.rs", "owns its chunks through atomic pointers"),
     ("monitor/src/reclaim/trim.rs", "malloc_trim is a C function"),
+    ("pool/src/stash/slot.rs", "owns a box through an atomic pointer"),
+    ("pool/src/intern/words.rs", "readers share words and tables with writers"),
+    ("pool/src/account.rs", "a counting allocator wraps another"),
+    ("pool/tests/buffer.rs", "looks behind the length of a buffer, whether it was zeroed"),
     ("xtask/bench/src/memory.rs", "a counting allocator wraps the system's"),
 ];
 

@@ -12,6 +12,7 @@ mod health;
 mod limits;
 mod page;
 mod patches;
+mod pools;
 mod system;
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::router::{App, Routes};
     tags(
         (name = "caches", description = "Named caches"),
         (name = "entries", description = "Entries of caches whose values are JSON"),
+        (name = "pools", description = "Pools of resources, objects, buffers and words"),
         (name = "system", description = "Numbers, recommendations, optimisation"),
         (name = "health", description = "Health"),
         (name = "config", description = "Effective settings, their origin, and changes at run time"),
@@ -59,7 +61,7 @@ pub(crate) fn all() -> [(Group, Routes); 10] {
         (Group::System, budget::routes()),
         (Group::Entries, entries::routes()),
         (Group::Entry, entry::routes()),
-        (Group::System, system::routes()),
+        (Group::System, system::routes().merge(pools::routes())),
         (Group::Config, config::routes()),
         (Group::Events, events::routes()),
     ]

@@ -2,13 +2,19 @@
 
 pub mod cache;
 pub mod overhead;
+pub mod pool;
 pub mod server;
 
 use crate::frame::Subject;
 
 /// Every subject, in the order of `bench list`.
 pub fn all() -> Vec<Box<dyn Subject>> {
-    vec![Box::new(cache::CacheSubject::default()), Box::new(overhead::OverheadSubject), Box::new(server::ServerSubject)]
+    vec![
+        Box::new(cache::CacheSubject::default()),
+        Box::new(overhead::OverheadSubject),
+        Box::new(pool::PoolSubject),
+        Box::new(server::ServerSubject),
+    ]
 }
 
 /// Runs this program again as a child that does one thing and prints one line of JSON.

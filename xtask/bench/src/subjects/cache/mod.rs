@@ -9,7 +9,7 @@ mod flights;
 mod hits;
 mod latency;
 pub mod memory;
-mod race;
+pub mod race;
 mod simulated;
 mod speed;
 mod stores;
