@@ -26,7 +26,7 @@
 //! | [`error`] | every refusal, with the way out |
 //!
 //! Inside, `store` holds the shards and the budget they share. Its `arena` keeps entries so that readers need no lock; unsafe code
-//! stands there and in `slots`, `chunked`, `epoch` and `sync` only, each of which opens with what it relies on.
+//! stands there and in `slots`, `chunked`, `compare`, `epoch` and `sync` only, each of which opens with what it relies on.
 
 #![deny(unsafe_code)]
 

@@ -291,3 +291,75 @@ fn a_value_taken_out_under_a_reader_is_shared_and_alone_is_moved() {
         assert!(matches!(seen, None | Some(10)), "{seen:?}");
     });
 }
+
+/// Values without destructors: readers without fences, and writers that impose theirs.
+type Plain = Arena<u64, u64, ()>;
+
+fn put_plain(arena: &Plain, key: u64, value: u64) {
+    let mut garbage = Garbage::new();
+    let mut locked = arena.lock();
+    let pair = Pair { key, value, hash: key as u32, weight: 1, deadline: expiry::NEVER, span: None };
+    match locked.find(key as u32, |other| *other == key) {
+        Some(token) => drop(locked.replace(token, pair)),
+        None => drop(locked.insert(pair)),
+    }
+    locked.collect_all(&mut garbage);
+}
+
+fn get_plain(arena: &Plain, key: u64) -> Option<u64> {
+    let pin = Plain::pin();
+    let found = arena.find(&pin, key as u32, |other| *other == key)?;
+    assert_eq!(*found.key(), key);
+    Some(*found.value())
+}
+
+#[test]
+fn what_was_marked_is_not_seen_once_it_is_safe() {
+    use loom::sync::atomic::{AtomicBool, Ordering};
+    check(|| {
+        let registry: &'static epoch::Registry = Box::leak(Box::new(epoch::Registry::new()));
+        let (linked, freed) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+        let seat = registry.take_seat();
+        let reader = {
+            let (linked, freed) = (linked.clone(), freed.clone());
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    let before = seat.enter(registry, false);
+                    if linked.load(Ordering::Acquire) {
+                        assert!(!freed.load(Ordering::Acquire), "reads what was freed");
+                    }
+                    seat.leave(before);
+                }
+            })
+        };
+        linked.store(false, Ordering::Release);
+        let mark = registry.mark();
+        registry.advance();
+        if mark < registry.safe() {
+            freed.store(true, Ordering::Release);
+        }
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_slot_of_a_plain_value_is_not_reused_under_a_reader() {
+    check(|| {
+        let arena = Arc::new(Plain::new(64, SCALES, ()));
+        put_plain(&arena, 1, 10);
+        let reader = {
+            let arena = arena.clone();
+            thread::spawn(move || get_plain(&arena, 1))
+        };
+        let mut garbage = Garbage::new();
+        let mut locked = arena.lock();
+        let token = locked.find(1, |key| *key == 1).unwrap();
+        locked.remove(token);
+        locked.collect_all(&mut garbage);
+        drop(locked);
+        // The same tag and the same bucket, and the first free slot.
+        put_plain(&arena, 1 + 256, 20);
+        let seen = reader.join().unwrap();
+        assert!(matches!(seen, None | Some(10)), "{seen:?}");
+    });
+}
