@@ -245,11 +245,7 @@ impl<K, V, X> Arena<K, V, X> {
             old: Vec::new(),
             state,
         };
-        Self {
-            index: AtomicPtr::new(ptr::null_mut()),
-            writer: Apart(Mutex::new(writer)),
-            waiting: AtomicU8::new(0),
-        }
+        Self { index: AtomicPtr::new(ptr::null_mut()), writer: Apart(Mutex::new(writer)), waiting: AtomicU8::new(0) }
     }
 
     #[inline]
@@ -266,7 +262,12 @@ impl<K, V, X> Arena<K, V, X> {
 
     /// The entry of whose key `is` says yes. Takes no lock.
     #[inline]
-    pub(crate) fn find<'p>(&'p self, pin: &'p Pin, hash: u32, is: impl Fn(&K) -> bool + Copy) -> Option<Entry<'p, K, V>> {
+    pub(crate) fn find<'p>(
+        &'p self,
+        pin: &'p Pin,
+        hash: u32,
+        is: impl Fn(&K) -> bool + Copy,
+    ) -> Option<Entry<'p, K, V>> {
         debug_assert!(pin.is_fenced() || !needs_drop::<(K, V)>(), "the pin is of the kind that these entries need");
         let Index { table, slab } = self.index(pin)?;
         let slab: &Slab<K, V> = slab;
