@@ -17,7 +17,7 @@ mod observe;
 pub(crate) mod shard;
 pub(crate) mod slots;
 mod stripes;
-mod sync;
+pub(crate) mod sync;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -36,8 +36,8 @@ use crate::expiry::rule::{Rule, Span};
 use crate::expiry::{self, Clock, NEVER};
 use crate::listener::Listener;
 use crate::metrics::Handles;
-use crate::policy::in_force::InForce;
 use crate::policy::curve::Event;
+use crate::policy::in_force::InForce;
 use crate::policy::shadow::{Scale, Shadow};
 use crate::policy::{Engine, Policy, PolicyKind};
 use crate::stats::{CacheStats, Cause, Counters};
@@ -447,8 +447,9 @@ where
         self.stripes.hit(pin.index());
         if self.shadow.samples(hash) {
             self.stripes.put(pin.index(), hash as u32);
-            self.observe(Event::Hit, hash);
         }
+        // Not only then: the policy's sample rests at other times than the curve's.
+        self.observe(Event::Hit, hash);
         Some(read(entry.value()))
     }
 
@@ -622,8 +623,8 @@ where
         if samples.peek().is_some() {
             let cost = self.mean_cost();
             self.shadow.record(samples, cost);
-        self.observe(Event::Store, hash);
         }
+        self.observe(Event::Store, hash);
     }
 
     /// Counts a refusal, and removes the value that the refused one was to replace.
