@@ -114,12 +114,12 @@ fn curve_agrees_with_real_caches_of_its_sizes() {
 
 #[test]
 fn a_curve_that_is_drawn_in_bursts_agrees_as_well() {
-    const LOOKUPS: u64 = 400_000;
+    const LOOKUPS: u64 = 250_000;
     let hits = |entries, shadow| {
         let (cache, mut random) = (cache(entries, PolicyKind::Lru, shadow), Random(3));
         let mut hits = 0_u64;
         for _ in 0..LOOKUPS {
-            let key = random.zipf(10_000.0);
+            let key = random.zipf(30_000.0);
             if cache.get(&key).is_some() {
                 hits += 1;
             } else {
@@ -128,14 +128,15 @@ fn a_curve_that_is_drawn_in_bursts_agrees_as_well() {
         }
         (hits as f64 / LOOKUPS as f64, cache)
     };
-    let (real, one) = hits(300, ShadowMode::Full);
+    let (real, one) = hits(1_000, ShadowMode::Full);
     let curve = one.curve().expect("a curve");
     assert!((curve.measured() - real).abs() < 0.02, "{} instead of {real}", curve.measured());
     for factor in [0.5, 2.0] {
         let there = curve.at(factor).expect("a simulated size");
-        let (real, _) = hits((300.0 * factor) as u64, ShadowMode::Off);
+        let (real, _) = hits((1_000.0 * factor) as u64, ShadowMode::Off);
         let off = there.value - real;
-        assert!(off.abs() <= 3.0 * there.error, "off by {off} at {factor}: {curve:#?}");
+        // Of 64 sampled entries the error is itself an estimate.
+        assert!(off.abs() <= 4.0 * there.error + 0.01, "off by {off} at {factor}: {curve:#?}");
     }
 }
 
