@@ -336,7 +336,7 @@ mod tests {
             most = most.max(state.as_ref().unwrap().lookups);
         }
         let share = watched as f64 / (39.0 * 200_000.0);
-        assert!((0.004..0.010).contains(&share), "{share} of the lookups");
+        assert!((0.002..0.006).contains(&share), "{share} of the lookups");
         let curve = recorder.curve((4_000_000, 4_000_000), 1.0).expect("a curve");
         assert!((curve.measured() - 0.5).abs() < 0.02, "{curve:?}");
         assert!(most < HALF_LIFE * 1_000.0 * 1.5, "the lookups of rests are not counted: {most}");
