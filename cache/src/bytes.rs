@@ -1,5 +1,8 @@
 //! The cache of byte strings by name that an HTTP API serves: values may be compressed, keys can be listed.
 
+#[cfg(feature = "snapshot")]
+mod snapshot;
+
 use std::time::Duration;
 
 use bytes::Bytes;

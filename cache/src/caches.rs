@@ -323,7 +323,7 @@ impl Caches {
     /// # Errors
     ///
     /// [`CachesError::Unknown`]; [`CachesError::Mistyped`] if it is open with other types;
-    /// [`CachesError::CompressionOnTyped`]; what [`CacheBuilder::build`] refuses, for example a byte limit without a
+    /// [`CachesError::CompressionOnTyped`]; [`CachesError::SnapshotOnTyped`]; what [`CacheBuilder::build`] refuses, for example a byte limit without a
     /// weigher, for which there is [`open_with`](Self::open_with).
     pub fn open<K, V>(&self, name: &str) -> Result<Cache<K, V>, CachesError>
     where
@@ -366,7 +366,7 @@ impl Caches {
         if let Some(open) = &slot.open {
             return downcast(&**open);
         }
-        check_uncompressed::<V>(name, &slot.settings)?;
+        check_typed::<V>(name, &slot.settings)?;
         let cache = describe(Cache::builder().name(name).settings(&slot.settings)).build()?;
         slot.open = Some(Arc::new(Named { cache: cache.clone(), made_with: slot.settings.clone() }));
         Ok(cache)
@@ -480,7 +480,11 @@ fn mistyped<K: ?Sized, V: ?Sized>(open: &dyn AnyCache) -> CachesError {
     }
 }
 
-fn check_uncompressed<V: 'static>(name: &str, settings: &CacheSettings) -> Result<(), CachesError> {
+/// What only a byte cache can do.
+fn check_typed<V: 'static>(name: &str, settings: &CacheSettings) -> Result<(), CachesError> {
+    if settings.snapshot {
+        return Err(CachesError::SnapshotOnTyped { name: name.to_string(), value_type: type_name::<V>() });
+    }
     if settings.compression == Compression::Off {
         return Ok(());
     }
@@ -550,6 +554,19 @@ mod tests {
         caches.declare("typed", settings).unwrap();
         let error = caches.open::<u64, String>("typed").unwrap_err();
         assert!(matches!(error, CachesError::CompressionOnTyped { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_typed_cache_cannot_be_saved_by_a_setting() {
+        let caches = Caches::new();
+        let settings = CacheSettings { snapshot: true, ..CacheSettings::default() };
+        caches.declare("typed", settings).unwrap();
+        let error = caches.open::<u64, String>("typed").unwrap_err();
+        assert!(
+            matches!(error, CachesError::SnapshotOnTyped { .. }) && error.to_string().contains("Cache::save"),
+            "{error}"
+        );
+        assert!(caches.bytes("typed").is_ok());
     }
 
     #[test]

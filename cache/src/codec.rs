@@ -25,6 +25,10 @@ pub(crate) enum Packed {
 #[cfg(feature = "compress")]
 const COMPRESS_MAX: usize = 1 << 30;
 
+/// How many bytes one byte of a block can stand for at most.
+#[cfg(all(feature = "compress", feature = "snapshot"))]
+const RATIO_MAX: usize = 256;
+
 impl Packed {
     /// Packs a value of at least `above` bytes, if that makes it smaller.
     pub(crate) fn pack(value: Bytes, compression: Compression, above: u64) -> Self {
@@ -54,6 +58,34 @@ impl Packed {
                 let value = lz4_flex::block::decompress(&block, length).ok()?;
                 (value.len() == length).then(|| value.into())
             }
+        }
+    }
+
+    /// The length that it inflates to, if it is compressed, and the bytes held.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn parts(&self) -> (Option<u64>, Bytes) {
+        match self {
+            Self::Plain(value) => (None, value.clone()),
+            #[cfg(feature = "compress")]
+            Self::Lz4 { block, length } => (Some(*length as u64), block.clone()),
+        }
+    }
+
+    /// The reverse of [`parts`](Self::parts); an error for what cannot have come from it.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn from_parts(inflated: Option<u64>, bytes: Bytes) -> Result<Self, &'static str> {
+        match inflated {
+            None => Ok(Self::Plain(bytes)),
+            #[cfg(feature = "compress")]
+            Some(length) => {
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                if length > COMPRESS_MAX || length > bytes.len().saturating_mul(RATIO_MAX) {
+                    return Err("a compressed value claims a length that its block cannot inflate to");
+                }
+                Ok(Self::Lz4 { block: bytes, length })
+            }
+            #[cfg(not(feature = "compress"))]
+            Some(_) => Err("a value is compressed, and this program was built without the feature \"compress\""),
         }
     }
 

@@ -47,6 +47,9 @@ pub struct CacheSettings {
     pub compress_above: ByteSize,
     /// Whether the cache publishes metrics. Default: true.
     pub metrics: bool,
+    /// Whether a byte cache that `trimtab serve` makes is saved when the program stops and restored when it starts, hottest
+    /// entries first. Needs a directory, `server.snapshots`. Default: false. Concerns byte caches only.
+    pub snapshot: bool,
 }
 
 /// A codec for large values.
@@ -104,6 +107,7 @@ impl Settings for CacheSettings {
             compression: Compression::Off,
             compress_above: ByteSize::kib(4),
             metrics: true,
+            snapshot: false,
         }
     }
 
@@ -132,6 +136,9 @@ impl Settings for CacheSettings {
         }
         if self.compression == Compression::Lz4 && !cfg!(feature = "compress") {
             problems.report("compression", self.compression, "this program was built without compression; set \"off\"");
+        }
+        if self.snapshot && !cfg!(feature = "snapshot") {
+            problems.report("snapshot", true, "this program was built without snapshots; set false");
         }
     }
 }

@@ -336,6 +336,16 @@ pub enum CachesError {
         /// The name.
         name: String,
     },
+    /// A snapshot at the stop was asked for a cache whose values are Rust values, not bytes.
+    #[error(
+        "cache \"{name}\" has snapshot = true, but holds {value_type}, which only the program can write; set snapshot = false and call Cache::save and Cache::restore, or use a byte cache"
+    )]
+    SnapshotOnTyped {
+        /// The name.
+        name: String,
+        /// Type of the values.
+        value_type: &'static str,
+    },
     /// The settings of the cache do not make a cache.
     #[error(transparent)]
     Build(#[from] BuildError),

@@ -253,7 +253,9 @@ impl Engine {
         let order = self.order(facts);
         let known: Vec<_> = order.iter().map(|token| self.standing(*token, facts).frequency).collect();
         // The links are those of the old policy until every token is out of it.
-        order.iter().for_each(|token| facts.set_link(*token, Link::NONE));
+        for token in &order {
+            facts.set_link(*token, Link::NONE);
+        }
         for (token, frequency) in order.into_iter().zip(known).rev() {
             facts.set_uses(token, 0);
             next.insert(token, facts);

@@ -17,7 +17,7 @@ mod observe;
 pub(crate) mod shard;
 pub(crate) mod slots;
 mod stripes;
-mod sync;
+pub(crate) mod sync;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -490,8 +490,9 @@ where
         self.stripes.hit(pin.index());
         if self.shadow.samples(hash) {
             self.stripes.put(pin.index(), hash as u32);
-            self.observe(Event::Hit, hash);
         }
+        // Not only then: the policy's sample rests at other times than the curve's.
+        self.observe(Event::Hit, hash);
     }
 
     #[inline]

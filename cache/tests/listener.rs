@@ -83,7 +83,9 @@ fn what_is_still_being_read_is_told_at_once_and_dropped_after_the_read() {
     let note = Arc::clone(&told);
     let cache = Cache::builder()
         .max_entries(10)
-        .time_to_idle(Duration::from_secs(3600))
+        .time_to_idle(Duration::from_secs(1))
+        // A clock that stands still: on a busy machine a second is soon over, and what expires is told as well.
+        .clock(ManualClock::new())
         .listener(move |key: &u32, value: &Arc<u32>, cause| note.lock().push((*key, **value, cause)))
         .build()
         .unwrap();

@@ -20,6 +20,8 @@ pub mod log;
 mod serve;
 #[cfg(feature = "admin")]
 mod view;
+#[cfg(feature = "admin")]
+mod warm;
 
 pub mod prelude;
 

@@ -81,6 +81,11 @@ impl Settings for TrimtabSettings {
                 problems.report(format!("cache.{name}"), name, error.to_string());
             }
             problems.within(&format!("cache.{name}"), |problems| cache.check(problems));
+            #[cfg(feature = "admin")]
+            if cache.snapshot && self.server.snapshots.is_none() {
+                let remedy = "there is no directory to save it in; set server.snapshots to one";
+                problems.report(format!("cache.{name}.snapshot"), true, remedy);
+            }
         }
         problems.within("budget", |problems| self.budget.check(problems));
         for (name, pool) in &self.pool {

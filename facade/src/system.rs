@@ -184,7 +184,8 @@ impl Trimtab {
     /// The cache of bytes of this name, as the HTTP API serves them: the same one for all callers.
     ///
     /// Its settings are those of `[cache.NAME]`. Values of unknown size come from outside, so without a `max_bytes` it is
-    /// limited to the profile's 8, 64 or 512 MiB.
+    /// limited to the profile's 8, 64 or 512 MiB. With `snapshot = true` the first call reads back what the last run has saved,
+    /// which takes time in proportion to it.
     ///
     /// # Errors
     ///
@@ -204,6 +205,8 @@ impl Trimtab {
     /// ```
     pub fn byte_cache(&self, name: &str) -> Result<ByteCache, CachesError> {
         let (caches, profile) = (&self.inner.caches, self.profile());
+        #[cfg(feature = "admin")]
+        let first = caches.get(name).is_none();
         match caches.declared(name) {
             Some(settings) => {
                 caches.redeclare(name, bounded(settings, profile));
@@ -213,7 +216,57 @@ impl Trimtab {
                 Err(error) => return Err(error),
             },
         }
-        caches.bytes(name)
+        let cache = caches.bytes(name)?;
+        #[cfg(feature = "admin")]
+        {
+            let settings = self.settings();
+            if let (true, Some(directory)) = (first && self.is_kept(&settings, name), &settings.server.snapshots) {
+                crate::warm::restore(&cache, directory);
+            }
+        }
+        Ok(cache)
+    }
+
+    /// Whether a cache is to survive a restart.
+    #[cfg(feature = "admin")]
+    fn is_kept(&self, settings: &TrimtabSettings, name: &str) -> bool {
+        settings.cache.get(name).is_some_and(|cache| cache.snapshot)
+    }
+
+    /// Saves the byte caches with `snapshot = true` to the directory of `server.snapshots`, each file replaced whole; answers
+    /// how many were saved. What goes wrong is told in the log.
+    ///
+    /// [`serve`](Self::serve) does this when it ends. Call it at the end of a program that serves [`admin`](Self::admin) itself.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe: once called, the files are written whether or not anyone waits.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use trimtab::Trimtab;
+    /// # let folder = tempfile::tempdir()?;
+    /// # let directory = folder.path().to_str().unwrap();
+    /// let start = || Trimtab::builder().no_file().set("server.snapshots", directory).set("cache.pages.snapshot", true).start();
+    /// let tt = start().await?;
+    /// tt.byte_cache("pages")?.put("/", "hello", None)?;
+    /// assert_eq!(tt.save_snapshots().await, 1);
+    /// tt.shutdown().await;
+    ///
+    /// let again = start().await?;
+    /// assert_eq!(again.byte_cache("pages")?.get("/").as_deref(), Some(&b"hello"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "admin")]
+    pub async fn save_snapshots(&self) -> usize {
+        let settings = self.settings();
+        let Some(directory) = settings.server.snapshots.clone() else { return 0 };
+        let open = self.inner.caches.list();
+        let kept = open.iter().filter(|cache| self.is_kept(&settings, cache.name()));
+        let kept: Vec<_> = kept.filter_map(|cache| cache.as_bytes().cloned()).collect();
+        tokio::task::spawn_blocking(move || crate::warm::save(&kept, &directory)).await.unwrap_or(0)
     }
 
     /// The registry of named caches.
@@ -305,7 +358,8 @@ impl Trimtab {
         crate::Server::bind(self.clone()).await
     }
 
-    /// Serves the HTTP API and the dashboard until [`shutdown`](Self::shutdown).
+    /// Serves the HTTP API and the dashboard until [`shutdown`](Self::shutdown), then [saves](Self::save_snapshots) the caches
+    /// that are to survive a restart.
     ///
     /// # Errors
     ///
@@ -313,6 +367,7 @@ impl Trimtab {
     #[cfg(feature = "admin")]
     pub async fn serve(&self) -> Result<(), crate::ServeError> {
         self.bind().await?.run().await;
+        self.save_snapshots().await;
         Ok(())
     }
 

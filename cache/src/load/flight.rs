@@ -13,10 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use hashbrown::HashTable;
-use parking_lot::Mutex;
-
+use crate::store::sync::Mutex;
 use crate::tags::Tags;
+use hashbrown::HashTable;
 
 /// How a load ended.
 pub(crate) enum Outcome<V> {

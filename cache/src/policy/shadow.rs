@@ -38,6 +38,8 @@ const HALF_LIFE: f64 = 20.0;
 const EPOCH: u32 = 16;
 /// The share of requests that the miniatures may see on the whole, bursts and rests together.
 const SHARE: f64 = 0.03;
+/// The same where nothing follows the arms, and they only compete to be shown on the curve.
+const SHARE_SHOWN: f64 = 0.004;
 /// Sampled requests of the first lesson, per entry of a miniature, and those that even the smallest gets.
 const LESSON: f64 = 60.0;
 const LESSON_LEAST: u32 = 1_000;
@@ -111,6 +113,8 @@ struct Contest {
 struct Pace {
     /// Share of the keys in the sample during a burst.
     rate: f64,
+    /// The share of requests that may be seen on the whole.
+    share: f64,
     /// Entries of a miniature.
     entries: f64,
     /// Sampled requests until the rest begins; `None` when the sample is small enough to watch always.
@@ -199,7 +203,7 @@ impl Shadow {
                 // Arms that are only shown take no larger sample than the curve does.
                 let adaptive = self.adaptive.load(Ordering::Relaxed);
                 let rate = if adaptive { rate(scale.entries) } else { curve::rate(scale.entries) };
-                *contest = Some(Contest::new(scale, rate));
+                *contest = Some(Contest::new(scale, rate, if adaptive { SHARE } else { SHARE_SHOWN }));
             }
             let threshold = contest.as_ref().map_or(0, |contest| contest.pace.threshold());
             self.resting.store(0, Ordering::Relaxed);
@@ -249,10 +253,10 @@ fn rate(entries: u64) -> f64 {
 }
 
 impl Pace {
-    fn new(rate: f64, entries: usize) -> Self {
+    fn new(rate: f64, share: f64, entries: usize) -> Self {
         let entries = entries as f64;
-        let left = (rate > SHARE).then_some((LESSON * entries) as u32 + LESSON_LEAST);
-        Self { rate, entries, left, warm: 0, misses: 0 }
+        let left = (rate > share).then_some((LESSON * entries) as u32 + LESSON_LEAST);
+        Self { rate, share, entries, left, warm: 0, misses: 0 }
     }
 
     /// The bits below which a key is in the sample.
@@ -274,8 +278,8 @@ impl Pace {
         if *left > 0 {
             return None;
         }
-        // Each sampled request stands for 1/rate requests and shall be one of 1/SHARE; what misses is inserted.
-        let rest = f64::from(self.misses) * (1.0 / SHARE - 1.0 / self.rate);
+        // Each sampled request stands for 1/rate requests and shall be one of 1/share; what misses is inserted.
+        let rest = f64::from(self.misses) * (1.0 / self.share - 1.0 / self.rate);
         self.left = Some((BURST * self.entries) as u32 + BURST_LEAST);
         self.warm = (WARM * self.entries) as u32;
         self.misses = 0;
@@ -284,7 +288,7 @@ impl Pace {
 }
 
 impl Contest {
-    fn new(scale: Scale, rate: f64) -> Self {
+    fn new(scale: Scale, rate: f64, share: f64) -> Self {
         let capacity = ((scale.capacity as f64 * rate).round() as u64).max(1);
         let entries = ((scale.entries as f64 * rate).round() as usize).max(1);
         Self {
@@ -299,7 +303,7 @@ impl Contest {
             // The first handful of requests says nothing about a big cache.
             least_lead: 1.0 + entries as f32 / 128.0,
             seen: 0,
-            pace: Pace::new(rate, entries),
+            pace: Pace::new(rate, share, entries),
         }
     }
 

@@ -18,7 +18,7 @@ impl<K, V, S> Store<K, V, S> {
     #[cold]
     fn pass_on(&self, event: Event, hash: u64) {
         let curve = self.shadow.curve();
-        if curve.is_some_and(|curve| curve.record(event, hash as u32, self.mean_cost(), || self.stripes.sums())) {
+        if curve.is_some_and(|curve| curve.record(event, hash, self.mean_cost(), || self.stripes.sums())) {
             self.fit_shadow();
         }
     }

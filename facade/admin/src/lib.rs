@@ -30,4 +30,5 @@ mod routes;
 pub use console::{Console, SettingChange, SettingLayer, SettingLeaf, SettingsView};
 pub use problem::{Problem, ProblemKind};
 pub use router::{openapi, router, standalone};
+pub use routes::snapshots::file_name as snapshot_file;
 pub use settings::AdminSettings;

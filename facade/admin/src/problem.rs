@@ -75,6 +75,8 @@ kinds! {
     UnknownEntry = NOT_FOUND, "unknown-entry", "There is no entry under this key";
     /// No open pool of this name.
     UnknownPool = NOT_FOUND, "unknown-pool", "There is no open pool of this name";
+    /// No snapshot of this name.
+    UnknownSnapshot = NOT_FOUND, "unknown-snapshot", "There is no snapshot of this name";
     /// No setting at this path.
     UnknownSetting = NOT_FOUND, "unknown-setting", "There is no setting at this path";
     /// No problem kind of this code.
@@ -91,6 +93,8 @@ kinds! {
     UnopenedCache = CONFLICT, "unopened-cache", "The program has not opened this cache yet";
     /// No more caches may be created.
     TooManyCaches = CONFLICT, "too-many-caches", "The limit on caches is reached";
+    /// No directory for snapshots is set.
+    SnapshotsOff = CONFLICT, "snapshots-off", "Snapshots are off";
     /// An optimisation is running.
     OptimizationRunning = CONFLICT, "optimization-running", "An optimisation is already running";
     /// The body is larger than the limit.
@@ -103,10 +107,14 @@ kinds! {
     InvalidFields = UNPROCESSABLE_ENTITY, "invalid-fields", "Some fields are not usable";
     /// The settings would be wrong; `problems` lists why.
     InvalidSettings = UNPROCESSABLE_ENTITY, "invalid-settings", "The settings cannot be changed like this";
+    /// The snapshot is damaged, or of another version or other types.
+    UnusableSnapshot = UNPROCESSABLE_ENTITY, "unusable-snapshot", "The snapshot cannot be used";
     /// Too many failed tokens from this peer.
     TooManyAttempts = TOO_MANY_REQUESTS, "too-many-attempts", "Too many failed attempts";
     /// The limit on event streams is reached.
     TooManyStreams = TOO_MANY_REQUESTS, "too-many-streams", "Too many event streams are open";
+    /// The system refused to write or read a snapshot.
+    SnapshotFailed = INTERNAL_SERVER_ERROR, "snapshot-failed", "The snapshot could not be written or read";
 }
 
 /// One refusal, ready to be answered.
@@ -265,12 +273,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_unique_and_statuses_are_client_errors() {
+    fn codes_are_unique_and_statuses_are_errors() {
         let mut codes: Vec<_> = ProblemKind::ALL.iter().map(|kind| kind.code()).collect();
         codes.sort_unstable();
         codes.dedup();
         assert_eq!(codes.len(), ProblemKind::ALL.len());
-        assert!(ProblemKind::ALL.iter().all(|kind| kind.status().is_client_error()));
+        assert!(
+            ProblemKind::ALL.iter().all(|kind| kind.status().is_client_error() || *kind == ProblemKind::SnapshotFailed)
+        );
     }
 
     #[test]

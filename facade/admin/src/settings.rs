@@ -1,6 +1,7 @@
 //! The section `[server]`: where the API listens, who may write, how large things may be.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,9 @@ pub struct AdminSettings {
     pub events_interval: Duration,
     /// Points of history kept for each of the first 128 caches, one per `events_interval`, 48 B each.
     pub history: usize,
+    /// Directory for snapshots of caches: those made over HTTP, and those of caches with `snapshot = true`. Made when it is
+    /// needed. Default none: then no snapshot is made or read.
+    pub snapshots: Option<PathBuf>,
 }
 
 impl Default for AdminSettings {
@@ -95,11 +99,15 @@ impl Settings for AdminSettings {
             events_max,
             events_interval: std::time::Duration::from_secs(interval).into(),
             history,
+            snapshots: None,
         }
     }
 
     fn check(&self, problems: &mut Problems) {
         self.check_access(problems);
+        if self.snapshots.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
+            problems.report("snapshots", "", "name a directory, or leave it out for no snapshots");
+        }
         let mut within = |path: &str, value: u64, unit: &str, min: u64, max: u64| {
             if !(min..=max).contains(&value) {
                 problems.report(path, value, format!("choose {min} to {max}{unit}"));

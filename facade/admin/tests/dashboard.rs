@@ -8,11 +8,12 @@ mod common;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use trimtab_admin::AdminSettings;
-use trimtab_cache::{CacheSettings, Caches};
+use trimtab_cache::{CacheSettings, Caches, MemoryBudget};
 use trimtab_config::ByteSize;
 
 /// A browser behind its driver: the few `WebDriver` commands that this test needs.
@@ -164,26 +165,29 @@ fn base64(text: &str) -> Vec<u8> {
 }
 
 /// A server on a port of its own, in a runtime of its own.
-fn serve() -> (tokio::runtime::Runtime, SocketAddr, Caches) {
+fn serve() -> (tokio::runtime::Runtime, SocketAddr, Caches, Arc<MemoryBudget>) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.set_nonblocking(true).expect("a listener");
     let address = listener.local_addr().expect("an address");
     let settings =
         AdminSettings { address, events_interval: Duration::from_millis(100).into(), ..AdminSettings::default() };
+    let budget = Arc::new(MemoryBudget::new(ByteSize::mib(5)));
+    budget.set_interval(Duration::from_secs(1));
+    let shown = Arc::clone(&budget);
     let caches = runtime.block_on(async {
-        let console = common::console();
+        let console = common::console().with_budget(shown);
         let caches = console.caches().clone();
         let app = trimtab_admin::standalone(console, settings);
         let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
         tokio::spawn(async move { axum::serve(listener, app).await });
         caches
     });
-    (runtime, address, caches)
+    (runtime, address, caches, budget)
 }
 
 /// Three caches with different lives: a warm one, one that is too small, one whose entries expire.
-fn traffic(caches: &Caches, stop: impl Fn() -> bool) {
+fn traffic(caches: &Caches, budget: &MemoryBudget, stop: impl Fn() -> bool) {
     let mut settings = CacheSettings::default();
     settings.max_entries = Some(4000);
     settings.max_bytes = Some(ByteSize::mib(8));
@@ -199,7 +203,9 @@ fn traffic(caches: &Caches, stop: impl Fn() -> bool) {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
+    let begun = Instant::now();
     while !stop() {
+        budget.tick(&caches.list(), begun.elapsed());
         for _ in 0..300 {
             for (cache, range) in [(&pages, 4500), (&small, 1200), (&sessions, 3000)] {
                 // The product of two draws favours small numbers: a few keys are asked for often.
@@ -220,7 +226,7 @@ fn dashboard_shows_live_data_without_console_errors() {
         skipped("admin::dashboard: skipped: no chromedriver (cargo xtask test installs it)");
         return;
     };
-    let (_runtime, address, caches) = serve();
+    let (_runtime, address, caches, budget) = serve();
     let browser = Browser::start(&driver);
 
     // Empty: the page says how to begin.
@@ -241,7 +247,7 @@ fn dashboard_shows_live_data_without_console_errors() {
     // Traffic: rows, charts and figures come to life.
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| traffic(&caches, || stop.load(std::sync::atomic::Ordering::Relaxed)));
+        scope.spawn(|| traffic(&caches, &budget, || stop.load(std::sync::atomic::Ordering::Relaxed)));
         let stopper = Stopper(&stop);
         browser.until("three caches are listed", "document.querySelectorAll('#caches-table tbody tr').length === 3");
         browser.until(
@@ -253,6 +259,7 @@ fn dashboard_shows_live_data_without_console_errors() {
         let used = browser.run("return document.getElementById('memory-used').textContent");
         assert!(used.as_str().is_some_and(|used| used.contains("iB")), "{used}");
         what_memory_buys_is_drawn_and_said(&browser);
+        what_the_budget_moved_is_listed(&browser, &budget);
         let settings = browser.run("return document.querySelectorAll('#settings tbody tr').length");
         assert_eq!(settings, 12);
         browser.screenshot("light");
@@ -316,6 +323,21 @@ fn what_memory_buys_is_drawn_and_said(browser: &Browser) {
     assert!(band.as_str().is_some_and(|band| band.split('L').count() == 14 && !band.contains("NaN")), "{band}");
 }
 
+/// The table of moves, as soon as there is one, and what each cache has.
+fn what_the_budget_moved_is_listed(browser: &Browser, budget: &MemoryBudget) {
+    browser.until("a move is listed", "document.querySelectorAll('#budget-table tbody tr').length > 0");
+    let decisions = budget.state().decisions;
+    let first = browser.run(
+        "return [...document.querySelectorAll('#budget-table tbody tr:last-child td')].map((one) => one.textContent)",
+    );
+    let first: Vec<&str> = first.as_array().expect("cells").iter().filter_map(Value::as_str).collect();
+    assert_eq!(first.len(), 6, "{first:?}");
+    assert!(first[0].ends_with(" ago") && first[1].ends_with('B') && first[4].contains('±'), "{first:?}");
+    assert!(decisions.iter().any(|one| one.to == first[3]), "{first:?} in {decisions:?}");
+    let shares = browser.run("return document.getElementById('budget-shares').textContent");
+    assert!(shares.as_str().is_some_and(|shares| shares.contains("app_cache ") && shares.contains("free")), "{shares}");
+}
+
 /// The forms: a change is made, shown and taken back; a refusal stays in the form with its reason.
 fn limits_and_settings_are_changed(browser: &Browser, caches: &Caches) {
     let closed = || browser.until("the dialog is closed", "!document.getElementById('ask').open");
@@ -323,6 +345,8 @@ fn limits_and_settings_are_changed(browser: &Browser, caches: &Caches) {
     let ok = || browser.run("document.getElementById('ask-ok').click()");
     let row = "[...document.querySelectorAll('#settings tbody tr')].find((tr) => tr.textContent.includes('monitor.interval'))";
     closed();
+    // Whatever the budget has left it.
+    let max_bytes = caches.get("app_cache").expect("the cache").settings().max_bytes;
     browser.run("[...document.querySelectorAll('#caches-table .link')].find((link) => link.textContent === 'app_cache').click()");
     browser.until("its charts show", "document.getElementById('detail-name').textContent === 'app_cache'");
     browser.run("document.getElementById('detail-limits').click()");
@@ -334,7 +358,7 @@ fn limits_and_settings_are_changed(browser: &Browser, caches: &Caches) {
     ok();
     closed();
     let settings = caches.get("app_cache").expect("the cache").settings();
-    assert_eq!((settings.max_entries, settings.max_bytes), (Some(50), Some(ByteSize::mib(8))), "untouched stays");
+    assert_eq!((settings.max_entries, settings.max_bytes), (Some(50), max_bytes), "untouched stays");
     assert_eq!(settings.ttl.map(Duration::from), Some(Duration::from_secs(90)));
     assert_eq!(settings.policy.as_str(), "arc");
 

@@ -29,6 +29,8 @@ async fn serve(choice: &Choice) -> Result<(), Failure> {
     let server = system.bind().await?;
     announce(&system, &server)?;
     server.run().await;
+    // After the last request was answered, so that what it stored is in the file.
+    system.save_snapshots().await;
     system.shutdown().await;
     tracing::info!("stopped");
     Ok(())

@@ -218,6 +218,7 @@ function show(frame) {
   showCaches(frame);
   showDetail(frame);
   showHealth(frame.health);
+  showBudget(request, frame.uptime_seconds);
 }
 
 /* Tiles ------------------------------------------------------------------------------------------------------ */

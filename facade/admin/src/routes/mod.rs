@@ -13,6 +13,7 @@ mod limits;
 mod page;
 mod patches;
 mod pools;
+pub(crate) mod snapshots;
 mod system;
 
 use std::sync::Arc;
@@ -52,12 +53,13 @@ pub(crate) fn document() -> OpenApi {
 }
 
 /// Every route, by group.
-pub(crate) fn all() -> [(Group, Routes); 10] {
+pub(crate) fn all() -> [(Group, Routes); 11] {
     [
         (Group::Page, page::routes()),
         (Group::Health, health::routes()),
         (Group::Caches, caches::routes()),
         (Group::Caches, curve::routes()),
+        (Group::Caches, snapshots::routes()),
         (Group::System, budget::routes()),
         (Group::Entries, entries::routes()),
         (Group::Entry, entry::routes()),

@@ -34,9 +34,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const INDEX: &str = include_str!("../dashboard/index.html");
 
 /// Name, media type, content.
-const FILES: [(&str, &str, &str); 9] = [
+const FILES: [(&str, &str, &str); 10] = [
     ("app.js", "text/javascript; charset=utf-8", include_str!("../dashboard/app.js")),
     ("worth.js", "text/javascript; charset=utf-8", include_str!("../dashboard/worth.js")),
+    ("budget.js", "text/javascript; charset=utf-8", include_str!("../dashboard/budget.js")),
     ("chart.js", "text/javascript; charset=utf-8", include_str!("../dashboard/chart.js")),
     ("pools.js", "text/javascript; charset=utf-8", include_str!("../dashboard/pools.js")),
     ("style.css", "text/css; charset=utf-8", include_str!("../dashboard/style.css")),

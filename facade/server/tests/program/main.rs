@@ -1,5 +1,7 @@
 //! The program as people and service managers meet it: typed commands, exit statuses, HTTP, signals.
 
+mod budget;
 mod config;
+mod restart;
 mod running;
 mod serve;
