@@ -26,9 +26,9 @@ use std::time::Duration;
 
 use crate::cache::Cache;
 use crate::error::LoadError;
-use crate::store::shard::State;
 use crate::store::Store;
 use crate::store::shard::Shard;
+use crate::store::shard::State;
 use crate::terms::Terms;
 use flight::{Flight, Outcome, Wait, leading};
 

@@ -15,6 +15,7 @@ mod inspect;
 mod leave;
 mod observe;
 pub(crate) mod shard;
+mod shrink;
 pub(crate) mod slots;
 mod stripes;
 mod sync;
@@ -36,8 +37,8 @@ use crate::expiry::rule::{Rule, Span};
 use crate::expiry::{self, Clock, NEVER};
 use crate::listener::Listener;
 use crate::metrics::Handles;
-use crate::policy::in_force::InForce;
 use crate::policy::curve::Event;
+use crate::policy::in_force::InForce;
 use crate::policy::shadow::{Scale, Shadow};
 use crate::policy::{Engine, Policy, PolicyKind};
 use crate::stats::{CacheStats, Cause, Counters};
@@ -382,7 +383,8 @@ impl<K, V, S> Store<K, V, S> {
         assert_eq!(self.budget.weight(), weight, "weight in the budget");
         assert_eq!(self.budget.over(), None, "limits: {:?}", self.budget);
         let stats = self.stats();
-        let left = stats.evictions.for_room() + stats.evictions.expired + stats.evictions.explicit;
+        let evictions = &stats.evictions;
+        let left = evictions.for_room() + evictions.expired + evictions.explicit + evictions.shrunk;
         assert_eq!(stats.inserts, entries + left, "every entry that came in is held or was counted out: {stats:?}");
     }
 }
@@ -622,7 +624,7 @@ where
         if samples.peek().is_some() {
             let cost = self.mean_cost();
             self.shadow.record(samples, cost);
-        self.observe(Event::Store, hash);
+            self.observe(Event::Store, hash);
         }
     }
 

@@ -4,8 +4,8 @@ use std::borrow::Borrow;
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hash};
 
-use super::shard::{Held, Shard};
 use super::Store;
+use super::shard::{Held, Shard};
 use crate::expiry::NEVER;
 use crate::expiry::rule::Span;
 use crate::policy::{Policy, Standing};
