@@ -76,7 +76,7 @@ pub use load::Keep;
 pub use loading::{Loaded, LoadingCache, LoadingStats};
 pub use memo::Memo;
 pub use policy::PolicyKind;
-pub use shrink::Freed;
+pub use shrink::{Freed, Shrunk};
 #[cfg(feature = "snapshot")]
 pub use snapshot::{Restored, Saved, SnapshotError};
 pub use stats::{CacheStats, Cause, Evictions};

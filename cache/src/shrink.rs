@@ -4,9 +4,14 @@
 //! memory pressure that does not help, so here they are given back too. Limits stay as they are: a shrunk cache may
 //! fill again. Who wants it to stay small lowers the limit as well.
 
+mod plan;
+
+use std::sync::Arc;
+
 use trimtab_config::Share;
 
 use crate::cache::Cache;
+use crate::caches::{AnyCache, Caches};
 
 /// What a cache gave up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
@@ -53,4 +58,66 @@ impl<K, V, S> Cache<K, V, S> {
     pub fn shrink_to(&self, share: Share) -> Freed {
         self.store.shrink_to(share)
     }
+}
+
+/// What one of several caches gave up.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Shrunk {
+    /// Name of the cache.
+    pub cache: String,
+    /// What it kept of its entries or bytes.
+    pub share: Share,
+    /// What it gave up.
+    pub freed: Freed,
+}
+
+impl Caches {
+    /// Shrinks all open caches together to a share of the bytes that they hold now, and answers what each gave up.
+    ///
+    /// Caches whose [curve](Cache::curve) is known give in the order of what is lost by it: the steps that cost the fewest
+    /// hits for each byte come first, down to a quarter of a cache. Those without a curve give in proportion, and so do
+    /// all beyond that quarter. Bytes are those that caches count; those without a weigher count their overhead only.
+    ///
+    /// # Complexity
+    ///
+    /// As [`Cache::shrink_to`], one cache after the other.
+    ///
+    /// ```
+    /// use trimtab_cache::{CacheSettings, Caches};
+    /// use trimtab_config::Share;
+    ///
+    /// let caches = Caches::new();
+    /// caches.declare("users", CacheSettings::default())?;
+    /// let users = caches.open::<u64, u64>("users")?;
+    /// (0..100).for_each(|key| users.insert(key, key));
+    /// let shrunk = caches.shrink_to(Share::percent(50));
+    /// assert_eq!((shrunk[0].cache.as_str(), shrunk[0].freed.entries), ("users", 50));
+    /// # Ok::<(), trimtab_cache::CachesError>(())
+    /// ```
+    pub fn shrink_to(&self, share: Share) -> Vec<Shrunk> {
+        let caches = self.list();
+        let stakes: Vec<_> = caches.iter().map(|cache| stake(cache)).collect();
+        let shares = plan::shares(&stakes, share.get());
+        let shrink = |(cache, share): (&Arc<dyn AnyCache>, f64)| {
+            // A share that is no number would leave everything as it is.
+            let share = Share::new(share.clamp(0.0, 1.0)).unwrap_or(Share::ALL);
+            Shrunk { cache: cache.name().to_owned(), share, freed: cache.shrink_to(share) }
+        };
+        caches.iter().zip(shares).map(shrink).collect()
+    }
+}
+
+/// What is known of a cache: its bytes, and what it would reach with less of them.
+fn stake(cache: &Arc<dyn AnyCache>) -> plan::Stake {
+    let (stats, curve) = (cache.stats(), cache.curve());
+    let lookups = (stats.hits + stats.misses) as f64;
+    let losses = curve.and_then(|curve| {
+        // The curve speaks of the limit; a cache that is not full has its first bytes to give for nothing.
+        let fill = (cache.weight() as f64 / curve.size_bytes().max(1) as f64).min(1.0);
+        let here = curve.measured();
+        let at = |share: f64| Some((here - curve.at(share * fill)?.value).max(0.0) * lookups);
+        Some([at(0.75)?, at(0.5)?, at(0.25)?])
+    });
+    plan::Stake { bytes: cache.weight() as f64, losses }
 }

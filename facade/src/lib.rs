@@ -8,7 +8,8 @@ mod error;
 mod shutdown;
 mod system;
 
-// Settings: the whole tree, and how a change reaches the parts.
+// Settings: the whole tree, how a change reaches the parts, and what memory pressure does to them.
+mod relief;
 mod reload;
 mod settings;
 
@@ -26,6 +27,7 @@ pub use builder::Builder;
 #[cfg(feature = "admin")]
 pub use error::ServeError;
 pub use error::StartError;
+pub use relief::Relieved;
 #[cfg(feature = "admin")]
 pub use serve::{CONNECTIONS_MAX, DRAIN, HEADER_TIMEOUT, Server};
 pub use settings::{MemorySettings, TrimtabSettings};

@@ -154,6 +154,7 @@ fn child(arguments: &[String]) -> Result<(), String> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let answer = match words.as_slice() {
         ["memory", shape, name] => subjects::cache::memory::measure(&ALLOCATOR, shape, name)?,
+        ["shrink"] => subjects::cache::shrink::measure()?,
         ["overhead", kind] => subjects::overhead::measure(kind)?,
         ["axum", content_type] => return subjects::server::serve_bare(content_type),
         _ => return Err(format!("unknown step {words:?}")),

@@ -12,6 +12,7 @@ mod health;
 mod limits;
 mod page;
 mod patches;
+mod shrink;
 mod system;
 
 use std::sync::Arc;
@@ -50,12 +51,13 @@ pub(crate) fn document() -> OpenApi {
 }
 
 /// Every route, by group.
-pub(crate) fn all() -> [(Group, Routes); 10] {
+pub(crate) fn all() -> [(Group, Routes); 11] {
     [
         (Group::Page, page::routes()),
         (Group::Health, health::routes()),
         (Group::Caches, caches::routes()),
         (Group::Caches, curve::routes()),
+        (Group::Caches, shrink::routes()),
         (Group::System, budget::routes()),
         (Group::Entries, entries::routes()),
         (Group::Entry, entry::routes()),
