@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use trimtab_config::ByteSize;
+use trimtab_config::{ByteSize, Share};
 
 use crate::builder::CacheBuilder;
 use crate::bytes::ByteCache;
@@ -20,6 +20,7 @@ use crate::config::{CacheSettings, Compression};
 use crate::curve::Curve;
 use crate::error::{BuildError, CachesError, NameError};
 use crate::policy::PolicyKind;
+use crate::shrink::Freed;
 use crate::stats::CacheStats;
 
 /// The longest name of a cache.
@@ -51,6 +52,8 @@ pub trait AnyCache: fmt::Debug + Send + Sync {
     fn clear(&self);
     /// Removes expired entries, a bounded number; answers how many.
     fn expire(&self) -> usize;
+    /// Gives up all but a share, and memory back; see [`Cache::shrink_to`].
+    fn shrink_to(&self, share: Share) -> Freed;
     /// Publishes the statistics as metrics.
     fn publish_metrics(&self);
     /// Changes the limit on entries; see [`Cache::set_max_entries`].
@@ -135,6 +138,9 @@ macro_rules! forward {
         }
         fn expire(&self) -> usize {
             self$($cache)+.expire()
+        }
+        fn shrink_to(&self, share: Share) -> Freed {
+            self$($cache)+.shrink_to(share)
         }
         fn publish_metrics(&self) {
             self$($cache)+.publish_metrics();

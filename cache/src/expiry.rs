@@ -181,6 +181,24 @@ impl Deadlines {
         self.set(token, deadline);
     }
 
+    /// Gives back memory; all tokens are below `tokens`.
+    pub(crate) fn trim(&mut self, tokens: usize) {
+        if let Some(under) = &mut self.under {
+            under.truncate(tokens);
+            under.shrink_to_fit();
+        }
+    }
+
+    /// Lets an entry go by another token.
+    pub(crate) fn rename(&mut self, old: u32, new: u32, deadline: u64) {
+        if deadline != NEVER {
+            // A use may have moved the deadline since it was noted.
+            let noted = self.noted_under(old, deadline);
+            self.noted.remove(&(noted, old));
+            self.set(new, noted);
+        }
+    }
+
     fn noted_under(&self, token: u32, deadline: u64) -> u64 {
         self.under.as_ref().and_then(|under| under.get(token as usize)).copied().unwrap_or(deadline)
     }

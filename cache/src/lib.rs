@@ -49,6 +49,7 @@ pub mod loading;
 pub mod memo;
 pub mod metrics;
 pub mod policy;
+pub mod shrink;
 #[cfg(feature = "snapshot")]
 pub mod snapshot;
 pub mod stats;
@@ -75,6 +76,7 @@ pub use load::Keep;
 pub use loading::{Loaded, LoadingCache, LoadingStats};
 pub use memo::Memo;
 pub use policy::PolicyKind;
+pub use shrink::{Freed, Shrunk};
 #[cfg(feature = "snapshot")]
 pub use snapshot::{Restored, Saved, SnapshotError};
 pub use stats::{CacheStats, Cause, Evictions};

@@ -21,11 +21,14 @@ pub enum Cause {
     Explicit,
     /// A newer value took its place.
     Replaced,
+    /// It was given up by [`shrink_to`](crate::Cache::shrink_to), to give memory back.
+    Shrunk,
 }
 
 impl Cause {
     /// All causes, in the order of [`Evictions`].
-    pub const ALL: [Self; 5] = [Self::Capacity, Self::Size, Self::Expired, Self::Explicit, Self::Replaced];
+    pub const ALL: [Self; 6] =
+        [Self::Capacity, Self::Size, Self::Expired, Self::Explicit, Self::Replaced, Self::Shrunk];
 
     /// The label used in metrics.
     pub const fn as_str(self) -> &'static str {
@@ -35,6 +38,7 @@ impl Cause {
             Self::Expired => "expired",
             Self::Explicit => "explicit",
             Self::Replaced => "replaced",
+            Self::Shrunk => "shrunk",
         }
     }
 }
@@ -42,7 +46,7 @@ impl Cause {
 /// How many entries left, by cause.
 ///
 /// Of these, only `replaced` does not lower the number of entries:
-/// `inserts = entries + capacity + size + expired + explicit` holds whenever the cache is quiet.
+/// `inserts = entries + capacity + size + expired + explicit + shrunk` holds whenever the cache is quiet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[non_exhaustive]
 pub struct Evictions {
@@ -56,6 +60,9 @@ pub struct Evictions {
     pub explicit: u64,
     /// Overwritten by a newer value.
     pub replaced: u64,
+    /// Given up by [`shrink_to`](crate::Cache::shrink_to). Not counted as [`for_room`](Self::for_room): it says nothing
+    /// about the cache's size.
+    pub shrunk: u64,
 }
 
 impl Evictions {
@@ -67,6 +74,7 @@ impl Evictions {
             Cause::Expired => self.expired,
             Cause::Explicit => self.explicit,
             Cause::Replaced => self.replaced,
+            Cause::Shrunk => self.shrunk,
         }
     }
 
@@ -82,6 +90,7 @@ impl Evictions {
             Cause::Expired => self.expired += 1,
             Cause::Explicit => self.explicit += 1,
             Cause::Replaced => self.replaced += 1,
+            Cause::Shrunk => self.shrunk += 1,
         }
     }
 }
@@ -175,6 +184,7 @@ impl AddAssign for Counters {
         self.evictions.expired += other.evictions.expired;
         self.evictions.explicit += other.evictions.explicit;
         self.evictions.replaced += other.evictions.replaced;
+        self.evictions.shrunk += other.evictions.shrunk;
         self.loads += other.loads;
         self.load_failures += other.load_failures;
         self.load_aborts += other.load_aborts;

@@ -15,6 +15,7 @@ mod inspect;
 mod leave;
 mod observe;
 pub(crate) mod shard;
+mod shrink;
 pub(crate) mod slots;
 mod stripes;
 pub(crate) mod sync;
@@ -384,7 +385,8 @@ impl<K, V, S> Store<K, V, S> {
         assert_eq!(self.budget.weight(), weight, "weight in the budget");
         assert_eq!(self.budget.over(), None, "limits: {:?}", self.budget);
         let stats = self.stats();
-        let left = stats.evictions.for_room() + stats.evictions.expired + stats.evictions.explicit;
+        let evictions = &stats.evictions;
+        let left = evictions.for_room() + evictions.expired + evictions.explicit + evictions.shrunk;
         assert_eq!(stats.inserts, entries + left, "every entry that came in is held or was counted out: {stats:?}");
     }
 }

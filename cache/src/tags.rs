@@ -96,6 +96,22 @@ impl TagIndex {
         }
     }
 
+    /// Lets an entry go by another token.
+    pub(crate) fn rename(&mut self, old: u32, new: u32) {
+        if !self.by_token.is_empty() && self.by_token.contains_key(&old) {
+            let tags = self.of(old);
+            self.set(new, &tags);
+            self.unset(old);
+        }
+    }
+
+    /// Gives back the memory of entries that left.
+    pub(crate) fn trim(&mut self) {
+        self.by_token.shrink_to_fit();
+        self.by_tag.values_mut().for_each(hashbrown::HashSet::shrink_to_fit);
+        self.by_tag.shrink_to_fit();
+    }
+
     /// The entries that have a tag.
     pub(crate) fn tokens(&self, tag: &str) -> Vec<u32> {
         self.by_tag.get(tag).map_or_else(Vec::new, |tokens| tokens.iter().copied().collect())

@@ -64,6 +64,7 @@ mod sync {
     // Small numbers keep the models small.
     pub(crate) const CHUNK_BYTES: usize = 1;
     pub(crate) const PATIENCE: usize = 1;
+    pub(crate) const SPARE: usize = 0;
 
     pub(crate) fn announce(cell: &AtomicU64, value: u64) {
         cell.store(value, Ordering::Relaxed);
@@ -361,5 +362,75 @@ fn a_slot_of_a_plain_value_is_not_reused_under_a_reader() {
         put_plain(&arena, 1 + 256, 20);
         let seen = reader.join().unwrap();
         assert!(matches!(seen, None | Some(10)), "{seen:?}");
+    });
+}
+
+/// Nine entries, the last of which is alone in the second chunk of slots; then the others leave.
+fn one_above() -> Arc<Boxes> {
+    let arena = arena();
+    (1..10).for_each(|key| put(&arena, key, key * 10));
+    (1..9).for_each(|key| remove(&arena, key));
+    arena
+}
+
+/// Compacts in small steps, as a cache does; answers how many entries moved.
+fn compact(arena: &Boxes) -> usize {
+    let (mut garbage, mut moved) = (Garbage::new(), 0);
+    let mut step = arena.lock().begin_compaction().expect("eight free slots are worth it");
+    // A reader may be in the way; two attempts are enough for a model.
+    for _ in 0..2 {
+        if !arena.lock().compact(&mut step, 1, |(), _, _, _| moved += 1) {
+            break;
+        }
+    }
+    while arena.lock().release(&mut garbage) {}
+    arena.lock().end_compaction();
+    moved
+}
+
+#[test]
+fn an_entry_is_found_while_it_changes_its_slot_and_its_chunk_is_freed() {
+    check(|| {
+        let arena = one_above();
+        let reader = {
+            let arena = arena.clone();
+            thread::spawn(move || get(&arena, 9))
+        };
+        let moved = compact(&arena);
+        assert_eq!(reader.join().unwrap(), Some(90));
+        assert!(moved <= 1);
+        assert_eq!(get(&arena, 9), Some(90));
+        arena.lock().validate();
+    });
+}
+
+#[test]
+fn a_reader_of_a_key_that_is_not_there_misses_while_others_change_their_slots() {
+    check(|| {
+        let arena = one_above();
+        let reader = {
+            let arena = arena.clone();
+            thread::spawn(move || get(&arena, 9 + 256))
+        };
+        compact(&arena);
+        assert_eq!(reader.join().unwrap(), None);
+    });
+}
+
+#[test]
+fn a_writer_between_the_steps_of_a_compaction_is_not_lost() {
+    check(|| {
+        let arena = one_above();
+        let writer = {
+            let arena = arena.clone();
+            thread::spawn(move || {
+                put(&arena, 9, 91);
+                put(&arena, 20, 200);
+            })
+        };
+        compact(&arena);
+        writer.join().unwrap();
+        assert_eq!((get(&arena, 9), get(&arena, 20)), (Some(91), Some(200)));
+        arena.lock().validate();
     });
 }

@@ -9,7 +9,8 @@ mod pools;
 mod shutdown;
 mod system;
 
-// Settings: the whole tree, and how a change reaches the parts.
+// Settings: the whole tree, how a change reaches the parts, and what memory pressure does to them.
+mod relief;
 mod reload;
 mod settings;
 
@@ -29,6 +30,7 @@ pub use builder::Builder;
 #[cfg(feature = "admin")]
 pub use error::ServeError;
 pub use error::StartError;
+pub use relief::Relieved;
 #[cfg(feature = "admin")]
 pub use serve::{CONNECTIONS_MAX, DRAIN, HEADER_TIMEOUT, Server};
 pub use settings::{MemorySettings, TrimtabSettings};

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trimtab_cache::{BudgetSettings, CacheSettings};
-use trimtab_config::{MemoryLimit, Problems, Profile, Settings, Template};
+use trimtab_config::{MemoryLimit, Problems, Profile, Settings, Share, Template};
 use trimtab_monitor::MonitorSettings;
 use trimtab_pool::PoolSettings;
 
@@ -45,18 +45,45 @@ pub struct TrimtabSettings {
 }
 
 /// How much memory this process may use.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MemorySettings {
     /// `auto` (90 % of the smallest control-group limit, else 75 % of the machine), a size (`1800MiB`) or a share
     /// of the machine (`80%`). Pressure levels are measured against it.
     pub limit: MemoryLimit,
+    /// What all caches together keep of their bytes when memory pressure becomes high, and again for as long as it stays:
+    /// `75%`. Those go first that are regretted least. `100%` evicts nothing.
+    pub keep_when_high: Share,
+    /// The same for critical pressure: `50%`.
+    pub keep_when_critical: Share,
+}
+
+impl MemorySettings {
+    /// The defaults of a profile: the smaller the machine, the more is given back at once.
+    pub fn for_profile(profile: Profile) -> Self {
+        let (high, critical) = match profile {
+            Profile::Minimal => (60, 30),
+            Profile::Balanced => (75, 50),
+            Profile::Maximum => (85, 60),
+        };
+        Self {
+            limit: MemoryLimit::default(),
+            keep_when_high: Share::percent(high),
+            keep_when_critical: Share::percent(critical),
+        }
+    }
+}
+
+impl Default for MemorySettings {
+    fn default() -> Self {
+        Self::for_profile(Profile::default())
+    }
 }
 
 impl Settings for TrimtabSettings {
     fn for_profile(profile: Profile) -> Self {
         Self {
-            memory: MemorySettings::default(),
+            memory: MemorySettings::for_profile(profile),
             cache: BTreeMap::new(),
             budget: BudgetSettings::for_profile(profile),
             pool: BTreeMap::new(),

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use trimtab_cache::{ByteCache, Cache, CacheSettings, Caches, CachesError, MemoryBudget};
-use trimtab_config::{Live, Loaded, Profile, Settings};
+use trimtab_config::{Live, Loaded, Profile, Settings, Share};
 use trimtab_monitor::{CallbackId, Health, Monitor, Need};
 use trimtab_pool::Pools;
 
 use crate::builder::Builder;
 use crate::error::StartError;
+use crate::relief::{Relief, Relieved};
 use crate::reload::Reload;
 use crate::settings::TrimtabSettings;
 use crate::shutdown::Closing;
@@ -100,14 +101,16 @@ impl Trimtab {
         let budget = settings.budget.build()?.map(Arc::new);
         let housekeeping = monitor.on_tick({
             let (caches, pools, live, budget) = (caches.clone(), pools.clone(), live.clone(), budget.clone());
+            let relief = Arc::new(Relief::default());
             let settings = monitor.health().component("settings", Need::Optional);
-            move |_| {
+            move |tick| {
                 caches.expire();
                 if let Some(budget) = &budget
                     && let Some(decision) = budget.tick(&caches.list(), started.elapsed())
                 {
                     tracing::info!(%decision, "the memory budget moved bytes");
                 }
+                relief.tick(&caches, tick.pressure.level, &live.current(), started.elapsed());
                 caches.publish_metrics();
                 pools.tick();
                 pools.publish_metrics();
@@ -334,6 +337,26 @@ impl Trimtab {
             removed += step;
         }
         removed
+    }
+
+    /// Shrinks all caches together to a share of the bytes that they hold now, what is regretted least first, and gives the
+    /// memory back to the system; answers what that brought. The same happens by itself when memory pressure is high, see
+    /// [`MemorySettings`](crate::MemorySettings). Blocks: call it from `tokio::task::spawn_blocking` if there is much.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use trimtab::{Trimtab, config::Share};
+    /// let tt = Trimtab::builder().no_file().start().await?;
+    /// let users = tt.cache::<u64, u64>("users")?;
+    /// (0..100).for_each(|key| users.insert(key, key));
+    /// let relieved = tt.shrink_to(Share::percent(25));
+    /// assert_eq!((relieved.freed.entries, users.len()), (75, 25));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn shrink_to(&self, share: Share) -> Relieved {
+        crate::relief::relieve(&self.inner.caches, share, || self.inner.monitor.reclaim())
     }
 
     /// The HTTP API and the dashboard as a router, to be merged into a service of one's own.

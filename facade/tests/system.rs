@@ -221,3 +221,21 @@ mod over_http {
         tt.shutdown().await;
     }
 }
+
+#[tokio::test]
+async fn caches_give_back_by_themselves_when_memory_is_short() {
+    // Whatever this process has is more than enough to be critical under a limit so low.
+    let tt = quiet()
+        .set("memory.limit", "4MiB")
+        .set("memory.keep_when_high", "50%")
+        .set("memory.keep_when_critical", "10%")
+        .set("monitor.interval", "100ms")
+        .start()
+        .await
+        .expect("starts");
+    let users = tt.cache::<u64, u64>("users").expect("a cache");
+    (0..100).for_each(|key| users.insert(key, key));
+    eventually(|| users.stats().evictions.shrunk >= 50).await;
+    assert_eq!(users.stats().evictions.for_room(), 0, "no limit was changed");
+    tt.shutdown().await;
+}

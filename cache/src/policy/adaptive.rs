@@ -299,6 +299,15 @@ impl Policy for Adaptive {
         self.queues.replace(old, new, facts);
     }
 
+    fn rename(&mut self, old: u32, new: u32, facts: &impl Facts) {
+        self.queues.replace(old, new, facts);
+    }
+
+    fn trim(&mut self, _tokens: usize) {
+        self.sketch.fold(self.queues.len());
+        self.ghost.fold(self.queues.len());
+    }
+
     fn remove(&mut self, token: u32, facts: &impl Facts) {
         self.queues.unlink(token, facts);
     }

@@ -79,6 +79,12 @@ impl AdaptiveReplacement {
         }
     }
 
+    /// Forgets what the trails have too much.
+    fn cut(&mut self) {
+        while self.queues.queue(T1).cost + self.b1.cost() > self.capacity && self.b1.pop() {}
+        while self.queues.cost() + self.b1.cost() + self.b2.cost() > 2 * self.capacity && self.b2.pop() {}
+    }
+
     /// Which of the two lists gives up its oldest.
     fn list(&self, newcomer: Option<u32>) -> usize {
         let other = |list| {
@@ -105,8 +111,7 @@ impl Policy for AdaptiveReplacement {
         };
         self.queues.push(token, if met == Met::Nowhere { T1 } else { T2 }, facts);
         self.giving = false;
-        while self.queues.queue(T1).cost + self.b1.cost() > self.capacity && self.b1.pop() {}
-        while self.queues.cost() + self.b1.cost() + self.b2.cost() > 2 * self.capacity && self.b2.pop() {}
+        self.cut();
     }
 
     fn touch(&mut self, token: u32, facts: &impl Facts) {
@@ -120,6 +125,19 @@ impl Policy for AdaptiveReplacement {
         self.queues.unlink(old, facts);
         facts.set_uses(new, 0);
         self.queues.push(new, T2, facts);
+    }
+
+    fn rename(&mut self, old: u32, new: u32, facts: &impl Facts) {
+        self.queues.replace(old, new, facts);
+    }
+
+    fn trim(&mut self, _tokens: usize) {
+        // The victims of a shrink are in the trails, more of them than the rest of the cache can use.
+        self.capacity = self.queues.cost();
+        self.target = self.target.min(self.capacity);
+        self.cut();
+        self.b1.trim();
+        self.b2.trim();
     }
 
     fn remove(&mut self, token: u32, facts: &impl Facts) {

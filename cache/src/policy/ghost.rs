@@ -6,7 +6,7 @@
 //! Source: ghost lists as in T. Johnson and D. Shasha, "2Q", VLDB 1994; fingerprints in small rings instead of lists as in
 //! J. Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023.
 
-use super::sketch::{grown, reduce};
+use super::sketch::{folded, grown, reduce};
 use crate::store::prefetch;
 
 /// Fingerprints of one bucket; the eighth number says where the next goes.
@@ -38,6 +38,29 @@ impl Ghost {
         if let Some(buckets) = grown(&self.buckets, RING, entries, expected) {
             self.buckets = buckets;
         }
+    }
+
+    /// Becomes as small as suits `entries`, if that halves it at least, and remembers the latest of those that fall together.
+    pub(crate) fn fold(&mut self, entries: usize) {
+        let (from, len) = (self.buckets.len(), entries.div_ceil(RING).max(1));
+        if len * 2 > from {
+            return;
+        }
+        let fold = |index: usize| {
+            let (mut ring, mut at) = ([0; RING + 1], RING);
+            for age in 0..RING {
+                for old in folded(len, from, index).map(|index| &self.buckets[index]) {
+                    let print = old[(usize::from(old[RING]) % RING + RING - 1 - age) % RING];
+                    if print != 0 && at > 0 {
+                        at -= 1;
+                        ring[at] = print;
+                    }
+                }
+            }
+            // The oldest, or a free place, is the next to be taken.
+            ring
+        };
+        self.buckets = (0..len).map(fold).collect();
     }
 
     /// Remembers a key.
@@ -79,6 +102,19 @@ impl Ghost {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folded_ghost_remembers_the_latest() {
+        let mut ghost = Ghost::default();
+        ghost.ensure(8_000, 8_000);
+        let hash = |key: u32| key.wrapping_mul(0x9E37_79B1).rotate_left(11).wrapping_mul(0x85EB_CA6B);
+        (0..8_000).for_each(|key| ghost.put(hash(key)));
+        ghost.fold(1_000);
+        assert_eq!(ghost.buckets.len(), 143);
+        let late = (7_800..8_000).filter(|key| ghost.take(hash(*key))).count();
+        let early = (0..4_000).filter(|key| ghost.take(hash(*key))).count();
+        assert!(late > 100 && early < 400, "{late} late, {early} early");
+    }
 
     #[test]
     fn remembers_about_as_many_as_the_cache_holds() {

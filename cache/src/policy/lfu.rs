@@ -142,6 +142,36 @@ impl Policy for Lfu {
         self.link(new, count.saturating_add(uses), facts);
     }
 
+    fn rename(&mut self, old: u32, new: u32, facts: &impl Facts) {
+        let (link, rank, count) = (facts.link(old), self.ranks[old as usize], self.counts[old as usize]);
+        let index = new as usize;
+        if self.ranks.len() <= index {
+            self.ranks.resize(index + 1, 0);
+            self.counts.resize(index + 1, 0);
+        }
+        (self.ranks[index], self.counts[index]) = (rank, count);
+        facts.set_link(new, link);
+        facts.set_link(old, Link::NONE);
+        let Some(list) = self.lists.get_mut(&rank) else { return };
+        if link.prev == END {
+            list.newest = new;
+        } else {
+            facts.set_link(link.prev, Link { next: new, ..facts.link(link.prev) });
+        }
+        if link.next == END {
+            list.oldest = new;
+        } else {
+            facts.set_link(link.next, Link { prev: new, ..facts.link(link.next) });
+        }
+    }
+
+    fn trim(&mut self, tokens: usize) {
+        self.ranks.truncate(tokens);
+        self.ranks.shrink_to_fit();
+        self.counts.truncate(tokens);
+        self.counts.shrink_to_fit();
+    }
+
     fn remove(&mut self, token: u32, facts: &impl Facts) {
         self.unlink(token, facts);
     }

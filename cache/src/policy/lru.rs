@@ -36,6 +36,10 @@ impl Policy for Lru {
         self.0.push(new, 0, facts);
     }
 
+    fn rename(&mut self, old: u32, new: u32, facts: &impl Facts) {
+        self.0.replace(old, new, facts);
+    }
+
     fn remove(&mut self, token: u32, facts: &impl Facts) {
         self.0.unlink(token, facts);
     }

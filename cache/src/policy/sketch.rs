@@ -60,6 +60,26 @@ impl Sketch {
         }
     }
 
+    /// Becomes as small as suits `entries`, if that halves it at least. A count is then the highest of those that fell
+    /// together: too high rather than forgotten.
+    pub(crate) fn fold(&mut self, entries: usize) {
+        let (from, len) = (self.blocks.len(), entries.div_ceil(ENTRIES_PER_BLOCK).max(1));
+        self.entries = (entries as u64).max(16);
+        if len * 2 > from {
+            return;
+        }
+        let aged = |index: usize, word: u64| {
+            let late = self.age.wrapping_sub(self.stamps[index]).min(4);
+            (0..late).fold(word, |word, _| (word >> 1) & LOW_BITS)
+        };
+        let fold = |index: usize, word: usize| {
+            folded(len, from, index).map(|index| aged(index, self.blocks[index][word])).fold(0, highest)
+        };
+        let blocks = (0..len).map(|index| std::array::from_fn(|word| fold(index, word))).collect();
+        self.stamps = vec![self.age; len];
+        self.blocks = blocks;
+    }
+
     /// Counts some uses. All counts are halved once every `history` uses per entry of the cache.
     #[inline]
     pub(crate) fn add(&mut self, hash: u32, uses: u8, history: u8) {
@@ -111,6 +131,11 @@ fn catch_up(block: &mut Block, ages: u8) {
     }
 }
 
+/// The items of a larger table whose hashes an item of a smaller one has, the reverse of [`grown`].
+pub(crate) fn folded(len: usize, from: usize, index: usize) -> std::ops::Range<usize> {
+    index * from / len..((index + 1) * from).div_ceil(len)
+}
+
 /// Spreads a hash evenly over `len` places, neighbours staying neighbours whatever `len` is.
 #[inline]
 pub(crate) fn reduce(hash: u32, len: usize) -> usize {
@@ -132,6 +157,11 @@ pub(crate) fn grown<T: Clone>(items: &[T], each: usize, entries: usize, expected
 #[inline]
 fn choices(hash: u32) -> u32 {
     (u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 44) as u32
+}
+
+/// The higher of each two of sixteen counters.
+fn highest(one: u64, other: u64) -> u64 {
+    (0..16).map(|at| 0xF_u64 << (at * 4)).fold(0, |sum, mask| sum | (one & mask).max(other & mask))
 }
 
 /// Word and shift of a key's counter in a row. A row is two words wide.
@@ -181,6 +211,19 @@ mod tests {
         assert!(sketch.estimate(hash(1)) <= before / 2 + 1, "{}", sketch.estimate(hash(1)));
         (0..64 * 5 * 10).for_each(|_| sketch.add(hash(2), 1, 5));
         assert_eq!(sketch.estimate(hash(1)), 0);
+    }
+
+    #[test]
+    fn a_folded_sketch_forgets_nothing_and_is_small() {
+        let mut sketch = Sketch::default();
+        sketch.ensure(80_000, usize::MAX);
+        (0..50_000).for_each(|key| (0..=key % 6).for_each(|_| sketch.add(hash(key), 1, 15)));
+        let before: Vec<_> = (0..50_000).map(|key| sketch.estimate(hash(key))).collect();
+        sketch.fold(1_000);
+        assert_eq!((sketch.blocks.len(), sketch.stamps.len()), (125, 125));
+        assert!((0..50_000).all(|key| sketch.estimate(hash(key)) >= before[key as usize]));
+        sketch.ensure(2_000, usize::MAX);
+        assert!(sketch.blocks.len() >= 250, "it grows again");
     }
 
     #[test]

@@ -65,6 +65,14 @@ impl Trail {
         false
     }
 
+    /// Gives back the memory of what was forgotten.
+    pub(crate) fn trim(&mut self) {
+        let known = &self.known;
+        self.places.retain(|(hash, turn)| known.get(hash).is_some_and(|(now, _)| now == turn));
+        self.places.shrink_to_fit();
+        self.known.shrink_to_fit();
+    }
+
     /// Compares the sums.
     ///
     /// # Panics

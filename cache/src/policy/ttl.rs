@@ -50,13 +50,17 @@ impl Ttl {
         if deadline == NEVER {
             return self.undated.push(token, 0, facts);
         }
+        self.turn += 1;
+        self.note(token, deadline, self.turn);
+    }
+
+    fn note(&mut self, token: u32, deadline: u64, turn: u64) {
         let index = token as usize;
         if self.under.len() <= index {
             self.under.resize(index + 1, (NEVER, 0));
         }
-        self.turn += 1;
-        self.under[index] = (deadline, self.turn);
-        self.dated.insert((deadline, self.turn, token));
+        self.under[index] = (deadline, turn);
+        self.dated.insert((deadline, turn, token));
     }
 
     fn drop_out(&mut self, token: u32, facts: &impl Facts) {
@@ -89,6 +93,18 @@ impl Policy for Ttl {
     fn renew(&mut self, old: u32, new: u32, facts: &impl Facts) {
         self.drop_out(old, facts);
         self.add(new, facts);
+    }
+
+    fn rename(&mut self, old: u32, new: u32, facts: &impl Facts) {
+        let Some((deadline, turn)) = self.noted(old) else { return self.undated.replace(old, new, facts) };
+        self.dated.remove(&(deadline, turn, old));
+        self.under[old as usize] = (NEVER, 0);
+        self.note(new, deadline, turn);
+    }
+
+    fn trim(&mut self, tokens: usize) {
+        self.under.truncate(tokens);
+        self.under.shrink_to_fit();
     }
 
     fn remove(&mut self, token: u32, facts: &impl Facts) {

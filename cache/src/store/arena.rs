@@ -20,6 +20,8 @@
 //! 3. `index` is null or came from a box, and is freed only after it was replaced and the horizon has passed its stamp.
 //! 4. The flag [`HELD`] says whether the pair is filled; [`LIVE`] says whether its token is in the index. Both change under
 //!    the lock only.
+//! 5. `moves` is odd while live entries are out of the index on their way to other slots, which is only within one hold of
+//!    the lock. It is odd before they are out and even after they are back, so a search that missed them sees that it changed.
 
 #![allow(unsafe_code, reason = "hands out references into slots that other threads reuse")]
 
@@ -31,7 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::slots::{EXPIRES, HELD, LIVE, Scales, Slab, Slot, note};
-use super::sync::{AtomicPtr, AtomicU8, Mutex, MutexGuard, PATIENCE};
+use super::sync::{AtomicPtr, AtomicU8, AtomicU64, Mutex, MutexGuard, PATIENCE, fence};
 use super::table::Table;
 use super::threads::{Pin, pin, registry};
 use crate::expiry::NEVER;
@@ -57,6 +59,9 @@ const BATCH_DROP: usize = 16;
 /// From so many seats on, looking at all of them after every write costs too much.
 const SEATS_FEW: usize = 32;
 
+#[path = "compact.rs"]
+mod compact;
+
 /// What readers start from.
 struct Index<K, V> {
     table: Table,
@@ -80,6 +85,8 @@ pub(crate) struct Arena<K, V, X> {
     writer: Apart<Mutex<Writer<K, V, X>>>,
     /// Whether values wait in limbo for their destructors.
     waiting: AtomicU8,
+    /// How often entries went to other slots, doubled; invariant 5.
+    moves: AtomicU64,
 }
 
 /// In other cache lines than what readers look at.
@@ -94,6 +101,8 @@ struct Writer<K, V, X> {
     /// Tokens from here on were never given out.
     next: u32,
     free: Vec<u32>,
+    /// Tokens from here on are not given out again while the arena is compacted; `u32::MAX` otherwise.
+    ceiling: u32,
     /// How many slots without destructors wait for each other in limbo.
     batch: usize,
     /// Limbo, not stamped yet.
@@ -284,13 +293,19 @@ impl<K, V, X> Arena<K, V, X> {
             expected,
             next: 0,
             free: Vec::new(),
+            ceiling: u32::MAX,
             batch: (expected / BATCH_PART).clamp(1, const { batch_len(size_of::<Slot<K, V>>()) }),
             fresh: Vec::new(),
             aging: VecDeque::new(),
             old: Vec::new(),
             state,
         };
-        Self { index: AtomicPtr::new(ptr::null_mut()), writer: Apart(Mutex::new(writer)), waiting: AtomicU8::new(0) }
+        Self {
+            index: AtomicPtr::new(ptr::null_mut()),
+            writer: Apart(Mutex::new(writer)),
+            waiting: AtomicU8::new(0),
+            moves: AtomicU64::new(0),
+        }
     }
 
     #[inline]
@@ -312,8 +327,8 @@ impl<K, V, X> Arena<K, V, X> {
         let Some(index) = self.index(pin) else { return Look::Missing };
         match index.table.find_at_home(hash, |token| index.pick(token, hash, &is)) {
             Ok(entry) => Look::Found(entry),
-            Err(false) => Look::Missing,
-            Err(true) => Look::GoOn,
+            Err(false) if self.moves.load(Ordering::Relaxed) == 0 => Look::Missing,
+            Err(_) => Look::GoOn,
         }
     }
 
@@ -325,9 +340,12 @@ impl<K, V, X> Arena<K, V, X> {
         hash: u32,
         is: impl Fn(&K) -> bool,
     ) -> Option<Entry<'p, K, V>> {
-        let index = self.index(pin)?;
         // All of it once more: the index may be another one by now.
-        index.table.find(hash, |token| index.pick(token, hash, &is))
+        let found = self.search(pin, hash, &is);
+        if found.is_none() && self.moves.load(Ordering::Relaxed) != 0 {
+            return self.search_surely(pin, hash, is);
+        }
+        found
     }
 
     /// The entry of whose key `is` says yes. Takes no lock.
@@ -337,6 +355,32 @@ impl<K, V, X> Arena<K, V, X> {
             Look::Missing => None,
             Look::GoOn => self.find_beyond(pin, hash, is),
         }
+    }
+
+    /// A search that does not miss what is on its way to another slot. Such a trip takes some microseconds under the lock, so
+    /// who looks for a traveller waits for the lock.
+    #[cold]
+    fn search_surely<'p>(&'p self, pin: &'p Pin, hash: u32, is: impl Fn(&K) -> bool) -> Option<Entry<'p, K, V>> {
+        loop {
+            let before = self.moves.load(Ordering::Acquire);
+            if before % 2 == 1 {
+                drop(self.lock());
+                continue;
+            }
+            let found = self.search(pin, hash, &is);
+            if found.is_some() {
+                return found;
+            }
+            fence(Ordering::Acquire);
+            if self.moves.load(Ordering::Relaxed) == before {
+                return None;
+            }
+        }
+    }
+
+    fn search<'p>(&'p self, pin: &'p Pin, hash: u32, is: impl Fn(&K) -> bool) -> Option<Entry<'p, K, V>> {
+        let index = self.index(pin)?;
+        index.table.find(hash, |token| index.pick(token, hash, &is))
     }
 
     pub(crate) fn lock(&self) -> Locked<'_, K, V, X> {
@@ -604,7 +648,7 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
         {
             writer.aging.pop_front();
             writer.slab.slot(token).flags.store(0, Ordering::Relaxed);
-            writer.free.push(token);
+            writer.give(token);
         }
         writer.old.retain(|(stamp, _)| *stamp >= safe);
     }
@@ -730,8 +774,52 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
         slot.flags.store(0, Ordering::Relaxed);
         // SAFETY: invariants 2 and 4; the flag is gone, so that nobody moves or drops it again.
         let pair = slot.pair.with_mut(|pair| unsafe { (*pair).assume_init_read() });
-        self.writer.free.push(token);
+        self.writer.give(token);
         pair
+    }
+
+    /// Lets live entries change to free slots; answers whether they did, which they do not when a reader stays in the way.
+    fn carry(&mut self, pairs: &[(u32, u32)]) -> bool {
+        let index = self.index().expect("live entries are in it");
+        let (table, slab, moves) = (&index.table, &self.writer.slab, &self.arena.moves);
+        let hash = |token: u32| slab.slot(token).hash.load(Ordering::Relaxed);
+        let before = moves.load(Ordering::Relaxed);
+        // Ordered by the releases of the removals.
+        moves.store(before + 1, Ordering::Relaxed);
+        for (old, _) in pairs {
+            assert!(table.remove(hash(*old), *old), "a live entry is in the index");
+        }
+        let unseen = unseen::<K, V>();
+        for &(old, new) in pairs {
+            if unseen {
+                let (from, to) = (slab.slot(old), slab.slot(new));
+                assert!(from.flag(LIVE) && !to.flag(HELD), "token {new} is free for {old}");
+                // SAFETY: invariant 2: the old token left the index before the horizon passed, the new one is free; what is
+                // moved out has lost its flag before the lock is released.
+                to.pair.with_mut(|to| unsafe {
+                    (*to).write(from.pair.with_mut(|from| (*from).assume_init_read()));
+                });
+                slab.copy_facts(old, new);
+                from.flags.store(0, Ordering::Relaxed);
+            }
+            table.insert(hash(old), if unseen { new } else { old });
+        }
+        moves.store(before + 2, Ordering::Release);
+        unseen
+    }
+
+    /// Forgets up to `most` tokens at the end that hold nothing, and frees their chunks; answers whether it did so many.
+    fn truncate(&mut self, most: usize) -> bool {
+        let writer = &mut *self.writer;
+        let (from, end) = (writer.ceiling, writer.next);
+        let least = end.saturating_sub(u32::try_from(most).unwrap_or(u32::MAX)).max(from.min(end));
+        while writer.next > least && !writer.slab.slot(writer.next - 1).flag(HELD) {
+            writer.next -= 1;
+        }
+        // SAFETY: what holds nothing is neither in the index nor in limbo, so no reader has found it or can; the lock keeps
+        // writers away.
+        unsafe { writer.slab.release(writer.next, end) };
+        writer.next == least && least > from
     }
 
     /// Compares index, slots and lists of tokens.
@@ -754,6 +842,29 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
         assert_eq!(held, writer.len + self.limbo(), "filled slots");
         assert_eq!(writer.free.len() + held, writer.next as usize, "free slots");
     }
+}
+
+impl<K, V, X> Writer<K, V, X> {
+    /// Takes back the token of an empty slot.
+    fn give(&mut self, token: u32) {
+        if token < self.ceiling {
+            self.free.push(token);
+        }
+    }
+}
+
+/// Whether all readers have left that may see what was taken out of an index before; waits a moment for them.
+fn unseen<K, V>() -> bool {
+    if needs_drop::<(K, V)>() {
+        let stamp = registry().stamp();
+        return (0..PATIENCE).any(|_| registry().horizon() > stamp);
+    }
+    let mark = registry().mark();
+    // Each look costs microseconds here.
+    (0..PATIENCE.min(4)).any(|_| {
+        registry().advance();
+        registry().safe() > mark
+    })
 }
 
 /// How many slots of a size wait for each other in limbo.

@@ -8,7 +8,8 @@
 //!
 //! 1. `directory` is null or the start of as many pointers as `len` says, or more: it is stored before `len`, and
 //!    readers load `len` first. Directories only grow and are freed with the array.
-//! 2. A pointer in a directory is null or comes from `allocate`, and is changed only from null to that.
+//! 2. A pointer in a directory is null or comes from `allocate`. It changes from null to that, and back, in all
+//!    directories, when `release` frees the chunk, whose items nobody uses then.
 
 #![allow(unsafe_code, reason = "owns its chunks through atomic pointers")]
 
@@ -69,6 +70,28 @@ impl<T> Chunked<T> {
         }
     }
 
+    /// Frees the chunks whose items all lie from `from` on; those that begin at `to` or later are not looked at. A freed
+    /// chunk can be made again.
+    ///
+    /// # Safety
+    ///
+    /// Nobody holds or asks for an item from `from` on meanwhile. One thread at a time.
+    pub(crate) unsafe fn release(&self, from: u32, to: u32) {
+        let directories = self.directories.lock();
+        let Some((current, older)) = directories.split_last() else { return };
+        let first = (from as usize).div_ceil(1 << Self::SHIFT);
+        let end = (to as usize).div_ceil(1 << Self::SHIFT).min(current.len());
+        for chunk in first..end {
+            let start = current[chunk].swap(ptr::null_mut(), Ordering::AcqRel);
+            // Nobody may follow the pointers that older directories still have.
+            older.iter().filter_map(|old| old.get(chunk)).for_each(|old| old.store(ptr::null_mut(), Ordering::Release));
+            if !start.is_null() {
+                // SAFETY: invariant 2, and the caller's promise that nobody uses these items.
+                unsafe { free(start, 1 << Self::SHIFT) };
+            }
+        }
+    }
+
     #[cold]
     fn add_chunk(&self, chunk: usize, make: impl Fn() -> T) {
         let mut directories = self.directories.lock();
@@ -114,6 +137,17 @@ fn allocate<T>(len: usize, make: impl Fn() -> T) -> *mut T {
     start
 }
 
+/// # Safety
+///
+/// The memory comes from `allocate` with this length, and nobody uses it from now on.
+unsafe fn free<T>(start: *mut T, len: usize) {
+    // SAFETY: promised by the caller; `allocate` has filled all items.
+    unsafe {
+        ptr::slice_from_raw_parts_mut(start, len).drop_in_place();
+        alloc::dealloc(start.cast(), layout::<T>(len));
+    }
+}
+
 impl<T> Drop for Chunked<T> {
     fn drop(&mut self) {
         let directories = std::mem::take(&mut *self.directories.lock());
@@ -121,10 +155,7 @@ impl<T> Drop for Chunked<T> {
             let start = chunk.load(Ordering::Relaxed);
             if !start.is_null() {
                 // SAFETY: invariant 2; nobody else can use the array while it is dropped.
-                unsafe {
-                    ptr::slice_from_raw_parts_mut(start, 1 << Self::SHIFT).drop_in_place();
-                    alloc::dealloc(start.cast(), layout::<T>(1 << Self::SHIFT));
-                }
+                unsafe { free(start, 1 << Self::SHIFT) };
             }
         }
     }

@@ -23,7 +23,7 @@ pub(crate) type Held<'a, K, V> = Locked<'a, K, V, State<K, V>>;
 /// What the lock of a shard protects beside the entries.
 pub(crate) struct State<K, V> {
     pub(crate) policy: Engine,
-    deadlines: Deadlines,
+    pub(super) deadlines: Deadlines,
     pub(crate) tags: TagIndex,
     pub(crate) flights: Flights<K, V>,
     pub(crate) counters: Counters,

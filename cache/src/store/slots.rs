@@ -110,6 +110,11 @@ impl<K, V> Slab<K, V> {
         deadlines.map_or(NEVER, |deadline| deadline.load(Ordering::Relaxed))
     }
 
+    /// When the entry of a token ends, or [`NEVER`].
+    pub(crate) fn deadline_of(&self, token: u32) -> u64 {
+        crate::policy::Facts::deadline(self, token)
+    }
+
     #[inline]
     pub(super) fn weight(&self, token: u32) -> u64 {
         if let Some(uniform) = self.scales.uniform {
@@ -124,6 +129,38 @@ impl<K, V> Slab<K, V> {
     pub(crate) fn weight_and_deadline(&self, token: u32) -> (u64, u64) {
         let deadline = if self.slot(token).flag(EXPIRES) { self.deadline(token) } else { NEVER };
         (self.weight(token), deadline)
+    }
+
+    /// Copies all that is kept beside a pair to a slot that nobody sees yet, but for its place in the policy's queues.
+    pub(super) fn copy_facts(&self, old: u32, new: u32) {
+        let (from, to) = (self.slot(old), self.slot(new));
+        to.hash.store(from.hash.load(Ordering::Relaxed), Ordering::Relaxed);
+        to.uses.store(from.uses.load(Ordering::Relaxed), Ordering::Relaxed);
+        to.flags.store(from.flags.load(Ordering::Relaxed), Ordering::Relaxed);
+        if from.flag(EXPIRES) {
+            note(&self.deadlines, new, Slab::deadline(self, old));
+            if let Some(cells) = self.spans.get().and_then(|spans| spans.get(old)) {
+                self.note_span(new, [cells[0].load(Ordering::Relaxed), cells[1].load(Ordering::Relaxed)]);
+            }
+        }
+        if self.scales.uniform.is_none() {
+            note(&self.weights, new, self.weight(old));
+        }
+    }
+
+    /// Frees the chunks that lie wholly between two tokens, rounded up to the next chunk.
+    ///
+    /// # Safety
+    ///
+    /// Nobody holds or looks up anything of a token from `from` on; one thread at a time.
+    pub(super) unsafe fn release(&self, from: u32, to: u32) {
+        // SAFETY: promised by the caller, for all of these arrays.
+        unsafe {
+            self.slots.release(from, to);
+            self.deadlines.get().inspect(|deadlines| deadlines.release(from, to));
+            self.weights.get().inspect(|weights| weights.release(from, to));
+            self.spans.get().inspect(|spans| spans.release(from, to));
+        }
     }
 
     /// Writes what moves the deadline of an entry to be.

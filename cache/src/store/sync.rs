@@ -11,6 +11,9 @@ pub(crate) const CHUNK_BYTES: usize = 16 << 10;
 /// How often an explicit removal looks whether the readers have left before it settles for later.
 pub(crate) const PATIENCE: usize = 64;
 
+/// So many free slots are not worth a compaction.
+pub(crate) const SPARE: usize = 64;
+
 /// Stores a value so that every later load of this thread is ordered after the store, for all threads to see.
 ///
 /// On x86 an exchange does that at the price of one instruction, and is cheaper than a store and a fence.

@@ -96,11 +96,11 @@ pub(crate) fn kind(cache: &dyn AnyCache) -> &'static str {
 }
 
 fn reading(stats: &CacheStats) -> Reading {
-    let Evictions { capacity, size, expired, explicit, replaced, .. } = stats.evictions;
+    let Evictions { capacity, size, expired, explicit, replaced, shrunk, .. } = stats.evictions;
     Reading {
         entries: stats.entries,
         bytes: stats.weight_bytes,
-        counters: [stats.hits, stats.misses, capacity, size, expired, explicit, replaced],
+        counters: [stats.hits, stats.misses, capacity, size, expired, explicit, replaced, shrunk],
     }
 }
 

@@ -24,11 +24,11 @@ pub(crate) struct SystemPoint {
     pub(crate) cpu: Option<f32>,
 }
 
-/// `[at, hits/s, misses/s, entries, bytes, capacity/s, size/s, expired/s, explicit/s, replaced/s]`.
+/// `[at, hits/s, misses/s, entries, bytes, capacity/s, size/s, expired/s, explicit/s, replaced/s, shrunk/s]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct CachePoint {
     pub(crate) at: u64,
-    pub(crate) numbers: [f32; 9],
+    pub(crate) numbers: [f32; 10],
 }
 
 /// A number of a chart: whole ones without a fraction, others with three digits, which keeps frames small.
@@ -71,8 +71,8 @@ impl Serialize for CachePoint {
 pub(crate) struct Reading {
     pub(crate) entries: u64,
     pub(crate) bytes: u64,
-    /// Hits, misses, and evictions by capacity, size, expired, explicit, replaced.
-    pub(crate) counters: [u64; 7],
+    /// Hits, misses, and evictions by capacity, size, expired, explicit, replaced, shrunk.
+    pub(crate) counters: [u64; 8],
 }
 
 #[derive(Debug)]
@@ -135,7 +135,7 @@ impl History {
             self.born.insert(name.to_owned(), at);
         }
         let seconds = at.saturating_sub(before_at).max(1) as f32 / 1000.0;
-        let mut numbers = [0.0; 9];
+        let mut numbers = [0.0; 10];
         // A counter that fell belongs to a cache that was removed and created again: its rate is unknown, take 0.
         let rate = |counter: usize| reading.counters[counter].saturating_sub(before.counters[counter]) as f32 / seconds;
         numbers[0] = rate(0);
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     fn reading(hits: u64) -> Reading {
-        Reading { entries: 3, bytes: 400, counters: [hits, 0, 0, 0, 0, 0, 0] }
+        Reading { entries: 3, bytes: 400, counters: [hits, 0, 0, 0, 0, 0, 0, 0] }
     }
 
     #[test]
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn points_are_short_json() {
-        let point = CachePoint { at: 7, numbers: [0.0, 0.123_456, 1e6, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0] };
+        let point = CachePoint { at: 7, numbers: [0.0, 0.123_456, 1e6, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0] };
         assert_eq!(serde_json::to_string(&point).expect("plain"), "[7,0,0.123,1000000,0,0,0,0,0,0]");
         let point = SystemPoint { at: 1, used: Some(2.0), limit: None, resident: None, cpu: Some(0.5) };
         assert_eq!(serde_json::to_string(&point).expect("plain"), "[1,2,null,null,0.5]");

@@ -45,6 +45,15 @@ pub(crate) struct LimitsBody {
     policy: Option<String>,
 }
 
+/// How far a cache is to shrink. Unknown fields are refused.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"share": 0.25}))]
+pub(crate) struct ShrinkBody {
+    /// What to keep of the bytes, or of the entries where none are counted: from 0, nothing, to 1, all of it.
+    #[schema(minimum = 0, maximum = 1)]
+    share: f64,
+}
+
 /// An entry to be stored.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"key": "user:123", "value": {"name": "John", "email": "john@example.com"}, "ttl_seconds": 1800}))]

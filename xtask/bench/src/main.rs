@@ -155,6 +155,7 @@ fn child(arguments: &[String]) -> Result<(), String> {
     let answer = match words.as_slice() {
         ["memory", shape, name] => subjects::cache::memory::measure(&ALLOCATOR, shape, name)?,
         ["pool", step, name] => subjects::pool::memory::measure(&ALLOCATOR, step, name)?,
+        ["shrink"] => subjects::cache::shrink::measure()?,
         ["overhead", kind] => subjects::overhead::measure(kind)?,
         ["axum", content_type] => return subjects::server::serve_bare(content_type),
         _ => return Err(format!("unknown step {words:?}")),

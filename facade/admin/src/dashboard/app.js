@@ -172,8 +172,8 @@ function dispatch(block, alive) {
 
 /* Columns, as uPlot wants them. A point is [at, …numbers]; see `stream` in the server for their order. */
 const SYSTEM = { at: 0, used: 1, limit: 2, rss: 3, cpu: 4 };
-const POINT = { at: 0, hits: 1, misses: 2, entries: 3, bytes: 4, capacity: 5, size: 6, expired: 7, explicit: 8, replaced: 9 };
-const CAUSES = [['capacity', 'for entries', '--c1'], ['size', 'for bytes', '--c2'], ['expired', 'expired', '--c3'], ['explicit', 'removed', '--c4'], ['replaced', 'replaced', '--c5']];
+const POINT = { at: 0, hits: 1, misses: 2, entries: 3, bytes: 4, capacity: 5, size: 6, expired: 7, explicit: 8, replaced: 9, shrunk: 10 };
+const CAUSES = [['capacity', 'for entries', '--c1'], ['size', 'for bytes', '--c2'], ['expired', 'expired', '--c3'], ['explicit', 'removed', '--c4'], ['replaced', 'replaced', '--c5'], ['shrunk', 'shrunk', '--c6']];
 
 const state = { points: 300, system: [], caches: new Map(), frame: null, chosen: null, scale: null, filter: '' };
 
@@ -632,6 +632,21 @@ async function changeLimits(name) {
   }
 }
 
+async function shrink(name) {
+  const input = el('input', { type: 'text', inputmode: 'decimal', value: '50', autocomplete: 'off', 'data-field': 'share' });
+  const answer = await edit({
+    title: `Shrink ${name}`,
+    body: [el('p', {}, 'Gives up what is worth least until this share of it is left, and gives the memory back to the system. Limits stay, so it may fill again.'),
+      el('div', { class: 'fields' }, el('label', { class: 'field' }, el('span', {}, 'Percent to keep'), input))],
+    confirm: 'Shrink',
+    path: `api/caches/${encodeURIComponent(name)}/shrink`,
+    options: () => json('POST', { share: Number.isFinite(Number(input.value)) ? Number(input.value) / 100 : input.value }),
+  });
+  if (answer) {
+    await say('Shrunk', `${name} gave up ${count(answer.freed_entries)} ${answer.freed_entries === 1 ? 'entry' : 'entries'} (${bytes(answer.freed_bytes)}). ${answer.reclaim}.`);
+  }
+}
+
 async function copy(button, value) {
   try {
     await navigator.clipboard.writeText(value);
@@ -672,6 +687,7 @@ $('caches-filter').addEventListener('input', (event) => { state.filter = event.t
 $('settings-filter').addEventListener('input', showSettings);
 $('optimize').addEventListener('click', optimize);
 $('detail-limits').addEventListener('click', () => changeLimits(state.chosen));
+$('detail-shrink').addEventListener('click', () => shrink(state.chosen));
 $('ask-form').addEventListener('submit', (event) => { event.preventDefault(); settle(true); });
 $('ask-cancel').addEventListener('click', () => settle(false));
 $('ask').addEventListener('cancel', (event) => { event.preventDefault(); settle(false); });

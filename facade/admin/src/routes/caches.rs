@@ -119,12 +119,14 @@ struct EvictionsBody {
     explicit: u64,
     /// Overwritten by a newer value.
     replaced: u64,
+    /// Given up by a shrink, to give memory back.
+    shrunk: u64,
 }
 
 impl From<Evictions> for EvictionsBody {
     fn from(evictions: Evictions) -> Self {
-        let Evictions { capacity, size, expired, explicit, replaced, .. } = evictions;
-        Self { capacity, size, expired, explicit, replaced }
+        let Evictions { capacity, size, expired, explicit, replaced, shrunk, .. } = evictions;
+        Self { capacity, size, expired, explicit, replaced, shrunk }
     }
 }
 

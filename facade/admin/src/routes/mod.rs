@@ -13,6 +13,7 @@ mod limits;
 mod page;
 mod patches;
 mod pools;
+mod shrink;
 pub(crate) mod snapshots;
 mod system;
 
@@ -53,13 +54,14 @@ pub(crate) fn document() -> OpenApi {
 }
 
 /// Every route, by group.
-pub(crate) fn all() -> [(Group, Routes); 11] {
+pub(crate) fn all() -> [(Group, Routes); 12] {
     [
         (Group::Page, page::routes()),
         (Group::Health, health::routes()),
         (Group::Caches, caches::routes()),
         (Group::Caches, curve::routes()),
         (Group::Caches, snapshots::routes()),
+        (Group::Caches, shrink::routes()),
         (Group::System, budget::routes()),
         (Group::Entries, entries::routes()),
         (Group::Entry, entry::routes()),

@@ -167,13 +167,13 @@ fn evidence(app: &App, cache: &dyn AnyCache) -> CacheEvidence {
 
 /// One step of an optimisation.
 #[derive(Debug, Serialize, ToSchema)]
-struct StepBody {
+pub(super) struct StepBody {
     /// `expire:<cache>` or `reclaim`.
     step: String,
     /// What it did, in words.
-    detail: String,
+    pub(super) detail: String,
     /// Bytes that it gave back.
-    freed_bytes: u64,
+    pub(super) freed_bytes: u64,
     /// How long it took.
     took_seconds: f64,
 }
@@ -263,7 +263,7 @@ fn expire(cache: &dyn AnyCache) -> StepBody {
     }
 }
 
-fn reclaim(console: &Console, reclaimer: &trimtab_monitor::Reclaimer) -> StepBody {
+pub(super) fn reclaim(console: &Console, reclaimer: &trimtab_monitor::Reclaimer) -> StepBody {
     let started = Instant::now();
     let (detail, freed_bytes) = match reclaimer.reclaim() {
         Ok(done) => {

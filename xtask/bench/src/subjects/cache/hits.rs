@@ -10,7 +10,8 @@ use std::rc::Rc;
 
 use super::race;
 use super::stores::{
-    FoyerLfu, FoyerLru, FoyerS3Fifo, Moka, MutexLru, Quick, Store, Trimtab, TrimtabArc, TrimtabFifo, TrimtabLfu, TrimtabLru,
+    FoyerLfu, FoyerLru, FoyerS3Fifo, Moka, MutexLru, Quick, Store, Trimtab, TrimtabArc, TrimtabFifo, TrimtabLfu,
+    TrimtabLru,
 };
 use crate::frame::{Case, Contender, Measure, Options, Role, Rounds, Row};
 use crate::load::{Stream, families, optimum, traces};

@@ -1,7 +1,7 @@
 //! The in-memory cache beside moka, `quick_cache`, foyer, a mutex around `lru`, and a map that never evicts.
 //!
 //! Read [`stores`] for who takes part, then the cases: [`speed`], [`latency`], [`memory`], [`hits`], [`weighted`], [`simulated`],
-//! [`flights`];
+//! [`flights`], [`shrink`];
 //! [`bars`] says what must hold.
 
 mod bars;
@@ -10,6 +10,7 @@ mod hits;
 mod latency;
 pub mod memory;
 pub mod race;
+pub mod shrink;
 mod simulated;
 mod speed;
 mod stores;
@@ -47,6 +48,7 @@ impl Subject for CacheSubject {
         cases.extend(latency::cases(&mix));
         cases.extend(memory::cases(options));
         cases.extend(flights::cases());
+        cases.extend(shrink::cases(options));
         cases.extend(hits::cases(options, &self.lengths, &mut notes)?);
         cases.extend(hits::thread_cases(options)?);
         cases.extend(weighted::cases(options)?);
