@@ -97,7 +97,7 @@ impl Caches {
     /// ```
     pub fn shrink_to(&self, share: Share) -> Vec<Shrunk> {
         let caches = self.list();
-        let stakes: Vec<_> = caches.iter().map(|cache| stake(cache)).collect();
+        let stakes: Vec<_> = caches.iter().map(stake).collect();
         let shares = plan::shares(&stakes, share.get());
         let shrink = |(cache, share): (&Arc<dyn AnyCache>, f64)| {
             // A share that is no number would leave everything as it is.

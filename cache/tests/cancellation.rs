@@ -54,6 +54,7 @@ fn finish<T>(mut load: Load<'_, T>, bell: &Arc<Bell>, mut rung: usize) -> T {
 }
 
 /// Drops what `start` makes after each number of polls, with another beside it that waits.
+#[allow(clippy::needless_pass_by_value, reason = "the calls read better without a reference to a number")]
 fn drop_everywhere<'a, T: PartialEq + std::fmt::Debug>(
     way: &str,
     start: impl Fn() -> Load<'a, T>,
@@ -151,7 +152,7 @@ fn a_single_load_goes_on_when_the_bulk_load_it_waits_for_is_dropped() {
     let turn = AtomicUsize::new(0);
     let get = || -> Load<'_, u8> {
         // By turns a bulk load and a single one, for the same key.
-        if turn.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+        if turn.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
             Box::pin(async {
                 let many = cache.get_many_with([1, 2], |missing: Vec<u8>| async move {
                     Steps(4).await;

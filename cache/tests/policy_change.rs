@@ -188,12 +188,16 @@ proptest! {
         let clock = ManualClock::new();
         let cache = filled(kinds[0], 2, &clock);
         for (kind, part) in kinds.iter().zip(keys.chunks(30).cycle()) {
-            part.iter().for_each(|key| drop(cache.get(key)));
+            for key in part {
+                drop(cache.get(key));
+            }
             let before = contents(&cache);
             cache.set_policy(*kind);
             prop_assert_eq!(contents(&cache), before);
             cache.validate();
-            part.iter().for_each(|key| cache.insert(*key, "w".repeat(*key as usize % 60)));
+            for key in part {
+                cache.insert(*key, "w".repeat(*key as usize % 60));
+            }
             cache.validate();
         }
     }

@@ -172,7 +172,7 @@ fn entries_are_found_while_they_move() {
         cache.validate();
     }
     play(|key| key);
-    play(|key| Box::new(key));
+    play(Box::new);
 }
 
 #[derive(Debug, Clone)]

@@ -223,17 +223,11 @@ impl Trimtab {
         #[cfg(feature = "admin")]
         {
             let settings = self.settings();
-            if let (true, Some(directory)) = (first && self.is_kept(&settings, name), &settings.server.snapshots) {
+            if let (true, Some(directory)) = (first && is_kept(&settings, name), &settings.server.snapshots) {
                 crate::warm::restore(&cache, directory);
             }
         }
         Ok(cache)
-    }
-
-    /// Whether a cache is to survive a restart.
-    #[cfg(feature = "admin")]
-    fn is_kept(&self, settings: &TrimtabSettings, name: &str) -> bool {
-        settings.cache.get(name).is_some_and(|cache| cache.snapshot)
     }
 
     /// Saves the byte caches with `snapshot = true` to the directory of `server.snapshots`, each file replaced whole; answers
@@ -267,7 +261,7 @@ impl Trimtab {
         let settings = self.settings();
         let Some(directory) = settings.server.snapshots.clone() else { return 0 };
         let open = self.inner.caches.list();
-        let kept = open.iter().filter(|cache| self.is_kept(&settings, cache.name()));
+        let kept = open.iter().filter(|cache| is_kept(&settings, cache.name()));
         let kept: Vec<_> = kept.filter_map(|cache| cache.as_bytes().cloned()).collect();
         tokio::task::spawn_blocking(move || crate::warm::save(&kept, &directory)).await.unwrap_or(0)
     }
@@ -442,4 +436,10 @@ impl Trimtab {
             system.shutdown().await;
         });
     }
+}
+
+/// Whether a cache is to survive a restart.
+#[cfg(feature = "admin")]
+fn is_kept(settings: &TrimtabSettings, name: &str) -> bool {
+    settings.cache.get(name).is_some_and(|cache| cache.snapshot)
 }

@@ -77,8 +77,9 @@ impl Ghost {
     pub(crate) fn take(&mut self, hash: u32) -> bool {
         let (bucket, print) = self.place(hash);
         let ring = &mut self.buckets[bucket];
-        // Most keys are strangers: seven comparisons at once, and a search for the few others.
-        if !ring[..RING].iter().fold(false, |known, other| known | (*other == print)) {
+        // Most keys are strangers: seven comparisons without a branch, and a search for the few others.
+        let known: u16 = ring[..RING].iter().map(|other| u16::from(*other == print)).sum();
+        if known == 0 {
             return false;
         }
         if let Some(place) = ring[..RING].iter_mut().find(|other| **other == print) {

@@ -146,6 +146,7 @@ impl Policy for Ttl {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::collections::btree_map::Entry;
 
     use proptest::prelude::*;
 
@@ -171,12 +172,13 @@ mod tests {
             for (moment, step) in steps.into_iter().enumerate() {
                 let moment = moment as u64;
                 match step {
-                    Step::Use(token) => if model.0.contains_key(&token) {
-                        ttl.touch(token, &facts);
-                    } else {
-                        facts.set_deadline(token, if token % 3 == 0 { NEVER } else { u64::from(token) * 7 % 11 });
-                        ttl.insert(token, &facts);
-                        model.0.insert(token, moment);
+                    Step::Use(token) => match model.0.entry(token) {
+                        Entry::Occupied(_) => ttl.touch(token, &facts),
+                        Entry::Vacant(place) => {
+                            facts.set_deadline(token, if token % 3 == 0 { NEVER } else { u64::from(token) * 7 % 11 });
+                            ttl.insert(token, &facts);
+                            place.insert(moment);
+                        }
                     },
                     Step::Renew(old, new) => if model.0.contains_key(&old) && !model.0.contains_key(&new) {
                         facts.set_deadline(new, if new % 2 == 0 { NEVER } else { 5 });

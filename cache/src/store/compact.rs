@@ -70,7 +70,9 @@ impl<K, V, X> Locked<'_, K, V, X> {
         }
         step.attempts = 0;
         let (state, slab) = self.parts();
-        pairs.iter().for_each(|(old, new)| renamed(state, slab, *old, *new));
+        for (old, new) in &pairs {
+            renamed(state, slab, *old, *new);
+        }
         step.cursor > self.writer.ceiling
     }
 

@@ -18,6 +18,9 @@ use trimtab_config::ByteSize;
 /// A number that tells the value apart from every other, and bytes to weigh.
 type Value = (u64, Vec<u8>);
 
+/// A key, its value, the time that it has left, and its tags.
+type Content = (u8, Value, Option<Duration>, Vec<Arc<str>>);
+
 /// Keys are few, so that operations meet.
 const KEYS: u8 = 48;
 /// A structural check in so many operations.
@@ -60,7 +63,7 @@ struct Play {
     model: Rc<RefCell<Model>>,
     clock: ManualClock,
     now: Duration,
-    told: Arc<[AtomicU64; 5]>,
+    told: Arc<[AtomicU64; Cause::ALL.len()]>,
     max_entries: Option<u64>,
     max_bytes: Option<u64>,
     ttl: Option<Duration>,
@@ -107,7 +110,7 @@ impl Play {
             builder = builder.adaptive_ttl(Duration::from_secs(10)..=Duration::from_secs(80));
         }
         let listener = {
-            let told: Arc<[AtomicU64; 5]> = Arc::clone(&told);
+            let told: Arc<[AtomicU64; Cause::ALL.len()]> = Arc::clone(&told);
             move |_: &u8, _: &Value, cause| {
                 let index = Cause::ALL.iter().position(|other| *other == cause).expect("a cause that is listed");
                 told[index].fetch_add(1, Ordering::Relaxed);
@@ -287,7 +290,7 @@ impl Play {
     }
 
     /// All that is held, with times and tags.
-    fn contents(&self) -> Vec<(u8, Value, Option<Duration>, Vec<Arc<str>>)> {
+    fn contents(&self) -> Vec<Content> {
         let mut contents = Vec::new();
         self.cache.for_each(|key, value| {
             let ttl_left = self.cache.info(key).and_then(|info| info.ttl_left);
@@ -369,7 +372,7 @@ impl Play {
             }
             assert_eq!(*seen, before, "a value stays whole under its reader");
         });
-        if stays.is_some() && key % 3 != 0 {
+        if stays.is_some() && !key.is_multiple_of(3) {
             // Too large for a limit of bytes it is removed; either way the old value is gone.
             self.note(key, value, self.ttl);
         }

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args, choice),
         Command::Config(command) => config::run(command, choice),
         Command::Simulate(args) => {
-            simulate::run(args).map_err(|error| Failure { status: error.exit_code(), message: error.to_string() })
+            simulate::run(*args).map_err(|error| Failure { status: error.exit_code(), message: error.to_string() })
         }
     };
     match result {

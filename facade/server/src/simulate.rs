@@ -113,7 +113,7 @@ pub(crate) struct SimulateArgs {
 /// A trace that cannot be read or makes no sense, an option that cannot be used, a result that cannot be written, or a
 /// figure above the optimum, which would be a defect of the cache or of this simulator.
 pub(crate) fn run(mut args: SimulateArgs) -> Result<(), SimulateError> {
-    let named: String = args.traces.iter().map(|trace| format!(" {}", source::short(trace))).collect();
+    let named: String = args.traces.iter().flat_map(|trace| [" ".into(), source::short(trace)]).collect();
     if let Some(directory) = &args.all {
         args.traces.extend(all::traces(directory)?);
     }

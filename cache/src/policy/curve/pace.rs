@@ -111,12 +111,12 @@ mod tests {
     #[test]
     fn a_burst_warms_up_then_counts_then_ends() {
         let mut pace = Pace::new(64, 0);
-        let lesson = (0..).take_while(|_| pace.turn(false) == Turn::Count).count();
+        let lesson = (0..1_000_000).take_while(|_| pace.turn(false) == Turn::Count).count();
         assert_eq!(lesson, 60 * 64 + 1_000 - 1);
         assert!(pace.rest(lesson as u64).is_some());
-        let warm = (0..).take_while(|_| pace.turn(false) == Turn::Warm).count();
+        let warm = (0..1_000_000).take_while(|_| pace.turn(false) == Turn::Warm).count();
         assert_eq!(warm, 640 - 1);
-        let counted = (0..).take_while(|_| pace.turn(false) == Turn::Count).count();
+        let counted = (0..1_000_000).take_while(|_| pace.turn(false) == Turn::Count).count();
         assert_eq!(counted, 30 * 64 + 256 - 1);
     }
 

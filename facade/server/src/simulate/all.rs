@@ -39,7 +39,8 @@ fn is_trace(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let plain = name.strip_suffix(".zst").or_else(|| name.strip_suffix(".zstd")).unwrap_or(&name);
     // Notes are text too, but a text file in a directory is rather a note than a trace.
-    !plain.ends_with(".txt") && format::by_extension(plain).is_some()
+    !std::path::Path::new(plain).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"))
+        && format::by_extension(plain).is_some()
 }
 
 #[cfg(test)]
