@@ -25,6 +25,11 @@
 
 #![allow(unsafe_code, reason = "hands out references into slots that other threads reuse")]
 
+#[path = "arena/garbage.rs"]
+mod garbage;
+#[path = "arena/search.rs"]
+mod search;
+
 use std::collections::VecDeque;
 use std::mem::needs_drop;
 use std::ops::{Deref, DerefMut};
@@ -33,11 +38,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::slots::{EXPIRES, HELD, LIVE, Scales, Slab, Slot, note};
-use super::sync::{AtomicPtr, AtomicU8, AtomicU64, Mutex, MutexGuard, PATIENCE, fence};
+use super::sync::{AtomicPtr, AtomicU8, AtomicU64, Mutex, MutexGuard, PATIENCE};
 use super::table::Table;
 use super::threads::{Pin, pin, registry};
 use crate::expiry::NEVER;
 use crate::policy::USES_MAX;
+pub(crate) use garbage::Garbage;
+pub(crate) use search::Look;
 
 /// The most entries of one arena; the tokens above mean "none" in the policies' lists.
 pub(crate) const TOKENS_MAX: usize = (1 << 30) - 2 - LIMBO_MAX;
@@ -142,14 +149,6 @@ impl<K, V> Clone for Entry<'_, K, V> {
 
 impl<K, V> Copy for Entry<'_, K, V> {}
 
-/// What a look at the first place has found.
-pub(crate) enum Look<'p, K, V> {
-    Found(Entry<'p, K, V>),
-    Missing,
-    /// The key may lie elsewhere; see [`Arena::find_beyond`].
-    GoOn,
-}
-
 impl<'p, K, V> Entry<'p, K, V> {
     #[inline]
     fn pair(&self) -> &'p (K, V) {
@@ -231,27 +230,6 @@ impl Counter<'_> {
     }
 }
 
-/// Keys and values on their way out, dropped after the lock: a destructor may take long or use the cache.
-pub(crate) struct Garbage<K, V> {
-    /// Most operations free one entry, which then costs no allocation.
-    first: Option<(K, V)>,
-    rest: Vec<(K, V)>,
-}
-
-impl<K, V> Garbage<K, V> {
-    pub(crate) fn new() -> Self {
-        Self { first: None, rest: Vec::new() }
-    }
-
-    fn push(&mut self, pair: (K, V)) {
-        if self.first.is_none() {
-            self.first = Some(pair);
-        } else {
-            self.rest.push(pair);
-        }
-    }
-}
-
 /// What a removal yields.
 pub(crate) enum Taken<'a, K, V> {
     /// Nobody was reading.
@@ -319,68 +297,6 @@ impl<K, V, X> Arena<K, V, X> {
     #[inline]
     pub(crate) fn pin() -> Pin {
         pin(needs_drop::<(K, V)>())
-    }
-
-    /// The entry of whose key `is` says yes, if it lies where most do. Takes no lock.
-    #[inline]
-    pub(crate) fn look<'p>(&'p self, pin: &'p Pin, hash: u32, is: impl Fn(&K) -> bool) -> Look<'p, K, V> {
-        let Some(index) = self.index(pin) else { return Look::Missing };
-        match index.table.find_at_home(hash, |token| index.pick(token, hash, &is)) {
-            Ok(entry) => Look::Found(entry),
-            Err(false) if self.moves.load(Ordering::Relaxed) == 0 => Look::Missing,
-            Err(_) => Look::GoOn,
-        }
-    }
-
-    /// Goes on where [`look`](Self::look) ended. That one is inlined into every reader; this is not.
-    #[inline(never)]
-    pub(crate) fn find_beyond<'p>(
-        &'p self,
-        pin: &'p Pin,
-        hash: u32,
-        is: impl Fn(&K) -> bool,
-    ) -> Option<Entry<'p, K, V>> {
-        // All of it once more: the index may be another one by now.
-        let found = self.search(pin, hash, &is);
-        if found.is_none() && self.moves.load(Ordering::Relaxed) != 0 {
-            return self.search_surely(pin, hash, is);
-        }
-        found
-    }
-
-    /// The entry of whose key `is` says yes. Takes no lock.
-    pub(crate) fn find<'p>(&'p self, pin: &'p Pin, hash: u32, is: impl Fn(&K) -> bool) -> Option<Entry<'p, K, V>> {
-        match self.look(pin, hash, &is) {
-            Look::Found(entry) => Some(entry),
-            Look::Missing => None,
-            Look::GoOn => self.find_beyond(pin, hash, is),
-        }
-    }
-
-    /// A search that does not miss what is on its way to another slot. Such a trip takes some microseconds under the lock, so
-    /// who looks for a traveller waits for the lock.
-    #[cold]
-    fn search_surely<'p>(&'p self, pin: &'p Pin, hash: u32, is: impl Fn(&K) -> bool) -> Option<Entry<'p, K, V>> {
-        loop {
-            let before = self.moves.load(Ordering::Acquire);
-            if before % 2 == 1 {
-                drop(self.lock());
-                continue;
-            }
-            let found = self.search(pin, hash, &is);
-            if found.is_some() {
-                return found;
-            }
-            fence(Ordering::Acquire);
-            if self.moves.load(Ordering::Relaxed) == before {
-                return None;
-            }
-        }
-    }
-
-    fn search<'p>(&'p self, pin: &'p Pin, hash: u32, is: impl Fn(&K) -> bool) -> Option<Entry<'p, K, V>> {
-        let index = self.index(pin)?;
-        index.table.find(hash, |token| index.pick(token, hash, &is))
     }
 
     pub(crate) fn lock(&self) -> Locked<'_, K, V, X> {
@@ -618,6 +534,9 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
             self.collect_values(now, garbage);
         } else if self.writer.fresh.len() >= self.writer.batch {
             self.collect_slots(self.writer.aging.len() >= self.writer.batch * PATIENT_BATCHES);
+        } else if !self.writer.old.is_empty() && self.writer.len.is_multiple_of(BATCH) {
+            // A cache that only grows has nothing in limbo, but an index that it has outgrown.
+            self.collect_slots(true);
         }
     }
 
