@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn points_are_short_json() {
         let point = CachePoint { at: 7, numbers: [0.0, 0.123_456, 1e6, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0] };
-        assert_eq!(serde_json::to_string(&point).expect("plain"), "[7,0,0.123,1000000,0,0,0,0,0,0]");
+        assert_eq!(serde_json::to_string(&point).expect("plain"), "[7,0,0.123,1000000,0,0,0,0,0,0,0]");
         let point = SystemPoint { at: 1, used: Some(2.0), limit: None, resident: None, cpu: Some(0.5) };
         assert_eq!(serde_json::to_string(&point).expect("plain"), "[1,2,null,null,0.5]");
     }

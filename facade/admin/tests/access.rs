@@ -48,7 +48,7 @@ async fn with_a_token_every_write_needs_it_and_reads_do_not() {
             writes += 1;
         }
     }
-    assert_eq!(writes, 10);
+    assert_eq!(writes, 13);
     for wrong in ["Bearer wrong-wrong-wrong-wrong", "Basic abc", "Bearer", "Bearer ", &format!("Bearer {TOKEN}x")] {
         assert_eq!(create(&app, &[("authorization", wrong)], None).await.problem(), "unauthorized", "{wrong}");
     }

@@ -60,7 +60,7 @@ async fn a_stream_begins_with_the_past_and_goes_on_with_ticks() {
     assert_eq!(name, "tick");
     let pages = &tick["caches"][0];
     assert_eq!((&pages["name"], &pages["hits"], &pages["kind"]), (&"pages".into(), &1.into(), &"bytes".into()));
-    assert_eq!(pages["point"].as_array().expect("a point").len(), 10);
+    assert_eq!(pages["point"].as_array().expect("a point").len(), 11);
     assert!(tick["pressure"]["explanation"].is_string() && tick["health"]["ready"]["ok"] == true);
 }
 
