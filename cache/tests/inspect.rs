@@ -47,14 +47,15 @@ proptest! {
 
 #[test]
 fn the_adaptive_policy_puts_the_frequent_before_the_rest() {
-    let cache = Cache::builder().max_entries(1000).shards(1).build().unwrap();
+    // The same hashes in every run: by chance a sketch counts what another key did.
+    let hasher = foldhash::fast::FixedState::with_seed(2);
+    let cache = Cache::builder().max_entries(1000).shards(1).hasher(hasher).build().unwrap();
     (0..500).for_each(|key| cache.insert(key, ()));
     (0..10).for_each(|_| (100..110).for_each(|key| assert!(cache.get(&key).is_some())));
     let mut hottest: Vec<i32> = cache.hottest(10).into_iter().map(|(key, _)| key).collect();
     hottest.sort_unstable();
     assert_eq!(hottest, (100..110).collect::<Vec<_>>());
-    // One for coming in, and as many as are counted beside an entry that the policy has not looked at since; a sketch may
-    // count what other keys did as well.
-    assert!(cache.explain(&100).unwrap().frequency.is_some_and(|uses| uses >= 4));
+    // One for coming in, and as many as are counted beside an entry that the policy has not looked at since.
+    assert_eq!(cache.explain(&100).unwrap().frequency, Some(4));
     assert!(cache.explain(&100).unwrap().safer_than > 0.9);
 }
