@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use trimtab_config::ByteSize;
+use trimtab_config::{ByteSize, check_name};
 
 use crate::cache::{Cache, DefaultHasher};
-use crate::caches::check_name;
 use crate::config::CacheSettings;
 use crate::curve::ShadowMode;
 use crate::error::BuildError;
@@ -39,7 +38,7 @@ const BYTES_PER_ENTRY_GUESS: u64 = 512;
 /// ```
 /// use std::time::Duration;
 /// use trimtab_cache::{Cache, PolicyKind, weigher};
-/// use trimtab_config::ByteSize;
+/// use trimtab_config::{ByteSize, check_name};
 ///
 /// let pages: Cache<String, String> = Cache::builder()
 ///     .name("pages")
@@ -234,7 +233,7 @@ impl<K, V, S> CacheBuilder<K, V, S> {
         K: Hash + Eq,
         S: BuildHasher,
     {
-        check_name(&self.name)?;
+        check_name("cache", &self.name)?;
         let max_bytes = self.max_bytes.map(ByteSize::as_u64);
         check_limits::<K, V>(&self.name, self.max_entries, max_bytes, self.weigher.is_some())?;
         if self.ttl.is_some_and(|ttl| ttl.is_zero()) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::{error, fmt};
 
 use thiserror::Error;
-use trimtab_config::ByteSize;
+use trimtab_config::{ByteSize, NameError};
 
 /// Why a memory budget cannot be as described.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -127,20 +127,6 @@ pub enum BuildError {
     /// The name cannot be used as a metric label and in paths.
     #[error(transparent)]
     Name(#[from] NameError),
-}
-
-/// A cache name that is not allowed.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "cache name {shown:?} is not allowed ({fault}); use 1 to {limit} of a-z, 0-9, '_' and '-', starting with a letter or digit"
-)]
-pub struct NameError {
-    /// The name, cut to the allowed length.
-    pub(crate) shown: String,
-    /// What is wrong with it.
-    pub(crate) fault: String,
-    /// The longest name allowed.
-    pub(crate) limit: usize,
 }
 
 /// Why a value was not stored.

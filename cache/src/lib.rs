@@ -66,9 +66,7 @@ pub use cache::{Cache, EntryInfo, Page};
 pub use caches::{AnyCache, Caches};
 pub use config::{CacheSettings, Compression};
 pub use curve::{Curve, CurvePoint, Estimate, PolicyPoint, ShadowMode};
-pub use error::{
-    BudgetError, BuildError, CachesError, LoadError, NameError, PutError, Rejected, RejectedReason, UnknownPolicy,
-};
+pub use error::{BudgetError, BuildError, CachesError, LoadError, PutError, Rejected, RejectedReason, UnknownPolicy};
 pub use expiry::{Clock, ManualClock};
 pub use inspect::Explanation;
 pub use key_entry::{Computed, KeyEntry, Modify, Op};
@@ -80,5 +78,6 @@ pub use shrink::{Freed, Shrunk};
 #[cfg(feature = "snapshot")]
 pub use snapshot::{Restored, Saved, SnapshotError};
 pub use stats::{CacheStats, Cause, Evictions};
+pub use trimtab_config::NameError;
 pub use weak::{WeakCache, WeakStats};
 pub use weigher::Weigh;

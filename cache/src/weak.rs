@@ -19,10 +19,10 @@ use std::sync::{Arc, Weak};
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 use serde::Serialize;
+use trimtab_config::{NameError, check_name};
 
 use crate::cache::DefaultHasher;
-use crate::caches::check_name;
-use crate::error::{LoadError, NameError};
+use crate::error::LoadError;
 use crate::load::flight::{Flight, Flights, Outcome, Wait, leading};
 use crate::load::unwrap_infallible;
 
@@ -265,7 +265,7 @@ impl<K, T, S> WeakCache<K, T, S> {
     ///
     /// As [`named`](WeakCache::named).
     pub fn with_hasher(name: &str, hasher: S) -> Result<Self, NameError> {
-        check_name(name)?;
+        check_name("cache", name)?;
         let shard = |_| {
             Mutex::new(Shard {
                 slots: HashTable::new(),

@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// Words: quantities with units, the big choices, and what must never be printed.
+// Words: quantities with units, the big choices, names, and what must never be printed.
+mod backoff;
 mod environment;
+mod name;
 mod profile;
 mod secret;
 mod units;
@@ -23,12 +25,16 @@ mod load;
 #[cfg(feature = "watch")]
 mod live;
 
+pub use backoff::Backoff;
+#[cfg(feature = "backoff")]
+pub use backoff::Delays;
 pub use environment::{BadEnvironment, Environment};
 #[cfg(feature = "watch")]
 pub use live::{Change, Changes, LeafChange, Live, Subscription, WatchError, WatchOptions};
 #[cfg(feature = "load")]
 pub use load::{Candidate, Explanation, Leaf, Loaded, Loader, Summary, schema};
 pub use machine::{Cgroup, CgroupVersion, Machine, Measured, MemoryFiles, MemoryUsage};
+pub use name::{NAME_MAX, NameError, check_name};
 pub use origin::Origin;
 pub use patch::{Patch, Template};
 pub use problem::{Invalid, Problem, Problems};

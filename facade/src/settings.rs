@@ -104,7 +104,7 @@ impl Settings for TrimtabSettings {
 
     fn check(&self, problems: &mut Problems) {
         for (name, cache) in &self.cache {
-            if let Err(error) = trimtab_cache::caches::check_name(name) {
+            if let Err(error) = trimtab_config::check_name("cache", name) {
                 problems.report(format!("cache.{name}"), name, error.to_string());
             }
             problems.within(&format!("cache.{name}"), |problems| cache.check(problems));
@@ -116,7 +116,7 @@ impl Settings for TrimtabSettings {
         }
         problems.within("budget", |problems| self.budget.check(problems));
         for (name, pool) in &self.pool {
-            if let Err(error) = trimtab_pool::error::check_name(name) {
+            if let Err(error) = trimtab_config::check_name("pool", name) {
                 problems.report(format!("pool.{name}"), name, error.to_string());
             }
             problems.within(&format!("pool.{name}"), |problems| pool.check(problems));

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use trimtab_config::Share;
+use trimtab_config::{Share, check_name};
 
 use crate::config::{FOREVER, PoolSettings, check};
-use crate::error::{BuildError, check_name};
+use crate::error::BuildError;
 use crate::metrics::{Meters, ObjectNumbers};
 use crate::stash::{Budget, Node, Stash};
 use crate::stats::{BufferStats, Trimmed};
@@ -177,7 +177,7 @@ impl BufferPool {
     ///
     /// [`BuildError`]: an impossible name, or settings that make no pool.
     pub fn with_settings(name: &str, settings: PoolSettings, zero: bool) -> Result<Self, BuildError> {
-        check_name(name)?;
+        check_name("pool", name)?;
         check(name, &settings)?;
         let budget = Budget::new(settings.max_bytes.as_usize());
         let inner = Inner {

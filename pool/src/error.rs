@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use trimtab_config::Invalid;
+use trimtab_config::{Invalid, NameError};
 
 /// What a manager answered, kept where several callers must be told of it.
 pub type Cause = Arc<dyn Error + Send + Sync>;
@@ -38,17 +38,6 @@ pub enum BuildError {
     /// The name cannot be used as a metric label and in paths.
     #[error(transparent)]
     Name(#[from] NameError),
-}
-
-/// A pool name that is not allowed.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "pool name {shown:?} is not allowed ({fault}); use 1 to {limit} of a-z, 0-9, '_' and '-', starting with a letter or digit"
-)]
-pub struct NameError {
-    pub(crate) shown: String,
-    pub(crate) fault: String,
-    pub(crate) limit: usize,
 }
 
 /// Who had the resources when an acquire gave up.
@@ -254,46 +243,9 @@ fn listed(known: &[String]) -> String {
     if known.is_empty() { "none".into() } else { known.join(", ") }
 }
 
-/// The longest name of a pool.
-pub const NAME_MAX: usize = 64;
-
-/// Checks the name of a pool: 1 to [`NAME_MAX`] of `a-z`, `0-9`, `_` and `-`, a letter or digit first.
-///
-/// Names are metric labels, parts of paths and of variable names, so they are few letters and never a path.
-///
-/// # Errors
-///
-/// [`NameError`] says what is wrong with it.
-pub fn check_name(name: &str) -> Result<(), NameError> {
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
-    let fault = if name.is_empty() {
-        "it is empty".to_owned()
-    } else if name.len() > NAME_MAX {
-        format!("it has {} bytes", name.len())
-    } else if let Some(wrong) = name.chars().find(|c| !allowed(*c)) {
-        format!("{wrong:?} is in it")
-    } else if name.starts_with(['_', '-']) {
-        "it starts with neither letter nor digit".to_owned()
-    } else {
-        return Ok(());
-    };
-    Err(NameError { shown: name.chars().take(NAME_MAX).collect(), fault, limit: NAME_MAX })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_that_could_be_paths_or_break_labels_are_refused() {
-        for name in ["", "a/b", "..", "Users", "_a", "-a", "a b", "é", "a\n", &"x".repeat(65)] {
-            let error = check_name(name).unwrap_err().to_string();
-            assert!(error.contains("1 to 64") && error.len() < 300, "{error}");
-        }
-        for name in ["a", "0", "orders", "order-lines_2", &"x".repeat(64)] {
-            assert_eq!(check_name(name), Ok(()));
-        }
-    }
 
     #[test]
     fn a_time_out_names_who_holds_what_and_the_next_step() {

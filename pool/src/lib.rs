@@ -54,7 +54,7 @@ pub mod tracker;
 
 pub use buffer::{Buffer, BufferPool, OwnedBuffer};
 pub use config::PoolSettings;
-pub use error::{AcquireError, BuildError, CloseError, NameError, PoolsError};
+pub use error::{AcquireError, BuildError, CloseError, PoolsError};
 pub use intern::{Interner, Istr};
 pub use leak::{Leak, LeaseReport, LeaseSite};
 pub use manager::{Fate, Manager, Never};
@@ -65,3 +65,4 @@ pub use resource::{Lease, Priority, ResourcePool};
 pub use scope::{Scope, Scopes};
 pub use stats::{BufferStats, InternerStats, ObjectStats, PoolNumbers, ResourceStats, Trimmed, Waits};
 pub use tracker::{Tracked, Tracker};
+pub use trimtab_config::NameError;

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use trimtab_config::{Profile, Settings, Share};
+use trimtab_config::{Profile, Settings, Share, check_name};
 
 use crate::config::{FOREVER, PoolSettings, check};
 use crate::demand::grown;
-use crate::error::{BuildError, check_name};
+use crate::error::BuildError;
 use crate::metrics::{Meters, ObjectNumbers};
 use crate::stash::{Budget, Node, Stash};
 use crate::stats::{ObjectStats, Trimmed};
@@ -151,7 +151,7 @@ impl<T: Send + 'static> ObjectPoolBuilder<T> {
     /// [`BuildError`]: an impossible name, or settings that make no pool.
     pub fn build(self) -> Result<ObjectPool<T>, BuildError> {
         let Self { name, factory, reset, keep, settings, profile } = self;
-        check_name(&name)?;
+        check_name("pool", &name)?;
         check(&name, &settings)?;
         let budget = Budget::new(settings.max_objects(profile) as usize);
         let inner = Inner {

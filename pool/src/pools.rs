@@ -9,11 +9,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use trimtab_config::{Profile, Settings, Share};
+use trimtab_config::{Profile, Settings, Share, check_name};
 
 use crate::buffer::BufferPool;
 use crate::config::{PoolSettings, check};
-use crate::error::{BuildError, PoolsError, check_name};
+use crate::error::{BuildError, PoolsError};
 use crate::intern::Interner;
 use crate::leak::LeaseReport;
 use crate::manager::Manager;
@@ -212,7 +212,7 @@ impl Pools {
     ///
     /// [`PoolsError`]: an impossible name, or settings that make no pool; then nothing changed.
     pub fn declare(&self, name: &str, settings: PoolSettings) -> Result<(), PoolsError> {
-        check_name(name)?;
+        check_name("pool", name)?;
         let open = self.get(name);
         match open {
             Some(pool) => pool.apply(settings.clone())?,
@@ -247,7 +247,7 @@ impl Pools {
     where
         P: AnyPool + Clone + 'static,
     {
-        check_name(name)?;
+        check_name("pool", name)?;
         if let Some(pool) = self.get(name) {
             return downcast(&*pool);
         }
@@ -353,7 +353,7 @@ impl Pools {
             let distance = |known: &&Arc<str>| strsim::damerau_levenshtein(known, name);
             let near = state.open.keys().min_by_key(distance).filter(|near| distance(near) <= 1 + name.len() / 4);
             PoolsError::Unknown {
-                name: name.chars().take(crate::error::NAME_MAX).collect(),
+                name: name.chars().take(trimtab_config::NAME_MAX).collect(),
                 suggestion: near.map(ToString::to_string),
                 known: state.open.keys().take(16).map(ToString::to_string).collect(),
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::Instant;
-use trimtab_config::{Profile, Settings};
+use trimtab_config::{Profile, Settings, check_name};
 
 use super::ResourcePool;
 use super::breaker::Rule;
@@ -14,7 +14,7 @@ use super::core::{Core, Limits};
 use super::jobs;
 use super::shared::{Parts, Shared, StepLimits};
 use crate::config::{FOREVER, PoolSettings, check};
-use crate::error::{BuildError, check_name};
+use crate::error::BuildError;
 use crate::leak::{Leak, LeakHandler};
 use crate::manager::Manager;
 
@@ -110,7 +110,7 @@ impl<M: Manager> ResourcePoolBuilder<M> {
     /// [`BuildError`]: an impossible name, settings that make no pool (all of them at once), no runtime.
     pub fn build(self) -> Result<ResourcePool<M>, BuildError> {
         let Self { name, manager, profile, settings, runtime, leak_handler } = self;
-        check_name(&name)?;
+        check_name("pool", &name)?;
         check(&name, &settings)?;
         let Some(runtime) = runtime.or_else(|| Handle::try_current().ok()) else {
             return Err(BuildError::NoRuntime { name });

@@ -25,7 +25,7 @@ use utoipa::openapi::OpenApi;
 
 use crate::fields::closest;
 use crate::metrics::Group;
-use crate::problem::{Problem, ProblemKind, shorten};
+use crate::problem::{Problem, ProblemKind};
 use crate::router::{App, Routes};
 
 #[derive(utoipa::OpenApi)]
@@ -120,18 +120,7 @@ fn no_cache(app: &App, name: &str) -> Problem {
 
 /// The naming rule of caches, checked here so that a lookup of `..` is a bad name and not an unknown one.
 fn check_name(name: &str) -> Result<(), Problem> {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
-    let starts_well = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    if starts_well && name.len() <= trimtab_cache::caches::NAME_MAX && name.bytes().all(allowed) {
-        return Ok(());
-    }
-    let detail = format!(
-        "`{}` ({} bytes) is not a cache name: use 1 to {} of a-z, 0-9, '_' and '-', starting with a letter or digit",
-        shorten(name),
-        name.len(),
-        trimtab_cache::caches::NAME_MAX
-    );
-    Err(Problem::new(ProblemKind::BadName, detail))
+    trimtab_config::check_name("cache", name).map_err(|error| Problem::new(ProblemKind::BadName, error.to_string()))
 }
 
 fn check_key(app: &App, key: &str) -> Result<(), Problem> {
