@@ -1,0 +1,704 @@
+//! The books of a lane, and its rules. Everything here happens under the lane's lock, and calls nobody.
+//!
+//! Which job is polled next: of those that may go on (they were woken) and those that may start (the ceiling and both budgets
+//! have room), the one of higher priority; between equals the one that has started. What does not fit holds back what is less
+//! important than it, so that a large job is not starved by small ones; what is more important may pass.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::sync::oneshot;
+
+use super::slots::Slots;
+use super::{After, Lane, LaneKind, Refusal, Room};
+use crate::budget::Budget;
+use crate::ceiling::{Ceiling, Gathering};
+use crate::clock::Nanos;
+use crate::config::{LaneSettings, WhenFull};
+use crate::error::Cancellation;
+use crate::histogram::Histogram;
+use crate::job::cell::Task;
+use crate::job::head::Head;
+use crate::job::{Cost, Outcome};
+use crate::queue::{Pick, Queue, TURN};
+use crate::stats::{LaneStats, Ledger};
+
+/// How far a lane is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Open,
+    /// It takes no more jobs.
+    Draining,
+    /// It has none, and will have none.
+    Closed,
+}
+
+/// What an abort took off a lane.
+pub(super) struct Aborted {
+    /// Jobs that never started; the caller owns them.
+    pub(super) queued: Vec<Arc<dyn Task>>,
+    /// Jobs that did.
+    pub(super) started: Vec<Arc<dyn Task>>,
+    /// Runners to wake.
+    pub(super) idle: Vec<usize>,
+}
+
+/// What a runner is to do.
+pub(super) enum Next {
+    Run(Arc<dyn Task>),
+    Idle,
+    Exit,
+}
+
+#[derive(Debug)]
+struct Limits {
+    cost: Cost,
+    queue: usize,
+    bytes: u64,
+    when_full: WhenFull,
+    ceiling_min: u32,
+    ceiling_max: u32,
+}
+
+impl Limits {
+    fn new(settings: &LaneSettings, ceiling: u32, cost: Cost) -> Self {
+        let max = settings.ceiling_max.unwrap_or_else(|| ceiling.saturating_mul(8).min(crate::config::CEILING_MAX));
+        Self {
+            cost,
+            queue: settings.queue_max as usize,
+            bytes: settings.queue_bytes.as_u64(),
+            when_full: settings.when_full,
+            ceiling_min: settings.ceiling_min,
+            ceiling_max: max.max(settings.ceiling_min),
+        }
+    }
+}
+
+/// Callers and jobs that a lane owes something.
+#[derive(Default)]
+struct Promised {
+    /// Places in the queue given to callers that have not used them yet, and the bytes they will hold.
+    places: usize,
+    bytes: u64,
+    /// Callers who wait for one.
+    waiting: VecDeque<(oneshot::Sender<Room>, u32)>,
+}
+
+pub(super) struct Inner {
+    kind: LaneKind,
+    phase: Phase,
+    cause: Option<Cancellation>,
+    limits: Limits,
+    queue: Queue<Arc<dyn Task>>,
+    promised: Promised,
+    /// Jobs that were woken, by priority.
+    ready: [VecDeque<Arc<dyn Task>>; 5],
+    ready_len: usize,
+    ready_turn: u8,
+    /// Jobs that have started and were pending at least once.
+    kept: Slots<Arc<dyn Task>>,
+    /// What each thread runs. Tasks are not seated: a closure may last, and somebody may ask what it is; a poll does not.
+    seated: Vec<Option<Arc<dyn Task>>>,
+    running: u32,
+    used: Cost,
+    peak: Cost,
+    ceiling: u32,
+    rule: Box<dyn Ceiling>,
+    window: Gathering,
+    /// The budget of the machine has this lane in its queue.
+    blocked: bool,
+    spawned: usize,
+    idle: Vec<u32>,
+    is_idle: Vec<bool>,
+    sequence: u64,
+    ledger: Ledger,
+    waits: Histogram,
+    runs: Histogram,
+    /// From start to end, followed mean.
+    run: f64,
+}
+
+impl Inner {
+    pub(super) fn new(
+        kind: LaneKind,
+        settings: &LaneSettings,
+        ceiling: u32,
+        limit: Cost,
+        runners: usize,
+        rule: Box<dyn Ceiling>,
+    ) -> Self {
+        Self {
+            kind,
+            phase: Phase::Open,
+            cause: None,
+            limits: Limits::new(settings, ceiling, limit),
+            queue: Queue::new(crate::clock::nanos(settings.patience.get())),
+            promised: Promised::default(),
+            ready: std::array::from_fn(|_| VecDeque::new()),
+            ready_len: 0,
+            ready_turn: 0,
+            kept: Slots::new(),
+            seated: vec![None; if kind == LaneKind::Cpu { runners } else { 0 }],
+            running: 0,
+            used: Cost::NONE,
+            peak: Cost::NONE,
+            ceiling,
+            rule,
+            window: Gathering::default(),
+            blocked: false,
+            spawned: 0,
+            idle: Vec::with_capacity(runners),
+            is_idle: vec![false; runners],
+            sequence: 0,
+            ledger: Ledger::default(),
+            waits: Histogram::default(),
+            runs: Histogram::default(),
+            run: 0.0,
+        }
+    }
+
+    // The way in.
+
+    /// Whether a job of this cost can ever run here.
+    pub(super) fn check(&self, cost: Cost, budget: &Budget) -> Result<(), Refusal> {
+        if self.phase != Phase::Open {
+            return Err(Refusal::Closed);
+        }
+        if cost.is_none() {
+            return Ok(());
+        }
+        if !cost.fits(self.limits.cost) {
+            return Err(Refusal::Oversize { limit: self.limits.cost, machine: false });
+        }
+        let (total, ..) = budget.usage();
+        if !cost.fits(total) {
+            return Err(Refusal::Oversize { limit: total, machine: true });
+        }
+        Ok(())
+    }
+
+    fn is_full(&self, weight: u32) -> bool {
+        // A job that alone is larger than the queue may hold is let in when nothing else is there.
+        let bytes = self.queue.bytes() + self.promised.bytes;
+        self.queue.len() + self.promised.places >= self.limits.queue
+            || (bytes > 0 && bytes + u64::from(weight) > self.limits.bytes)
+    }
+
+    /// How long until a queue of this length has moved on by one place, and the queue is likely shorter.
+    fn retry_after(&self) -> Nanos {
+        let all = self.run * self.queue.len() as f64 / f64::from(self.ceiling.max(1));
+        (all as Nanos).clamp(1_000_000, 60_000_000_000)
+    }
+
+    fn full(&self) -> Refusal {
+        Refusal::Full {
+            queued: self.queue.len(),
+            bytes: self.queue.bytes(),
+            limit: self.limits.queue,
+            bytes_limit: self.limits.bytes,
+            retry_after: self.retry_after(),
+        }
+    }
+
+    /// Promises a place in the queue.
+    pub(super) fn take_room(&mut self, weight: u32) -> Result<(), Refusal> {
+        if self.is_full(weight) {
+            return Err(self.full());
+        }
+        self.promised.places += 1;
+        self.promised.bytes += u64::from(weight);
+        Ok(())
+    }
+
+    pub(super) fn has_no_waiters(&self) -> bool {
+        self.promised.waiting.is_empty()
+    }
+
+    pub(super) fn wait_for_room(&mut self, weight: u32) -> oneshot::Receiver<Room> {
+        let (sender, receiver) = oneshot::channel();
+        self.promised.waiting.retain(|(sender, _)| !sender.is_closed());
+        self.promised.waiting.push_back((sender, weight));
+        receiver
+    }
+
+    pub(super) fn give_room(&mut self, weight: u32, after: &mut After) {
+        self.promised.places -= 1;
+        self.promised.bytes -= u64::from(weight);
+        self.grant(after);
+    }
+
+    /// Hands free places to those who wait for one.
+    fn grant(&mut self, after: &mut After) {
+        while let Some((_, weight)) = self.promised.waiting.front()
+            && self.phase == Phase::Open
+            && !self.is_full(*weight)
+            && let Some((sender, weight)) = self.promised.waiting.pop_front()
+        {
+            if sender.is_closed() {
+                continue;
+            }
+            self.promised.places += 1;
+            self.promised.bytes += u64::from(weight);
+            after.granted.push((sender, weight));
+        }
+    }
+
+    pub(super) fn submit(&mut self, task: Arc<dyn Task>, room: Option<Room>, budget: &Budget, after: &mut After) {
+        let head = task.head();
+        head.id.store((self.sequence << 2) | self.kind as u64, Relaxed);
+        self.sequence += 1;
+        self.ledger.submitted += 1;
+        let admitted = match room {
+            Some(mut room) => {
+                room.used = true;
+                self.promised.places -= 1;
+                self.promised.bytes -= u64::from(room.weight);
+                if self.phase == Phase::Open { Ok(()) } else { Err(Refusal::Closed) }
+            }
+            None => self.check(head.cost, budget).and_then(|()| self.make_room(head, after)),
+        };
+        if let Err(refusal) = admitted {
+            self.over(task, refusal, after);
+            return;
+        }
+        self.queue.push(task);
+        if self.running < self.ceiling {
+            self.rouse(after);
+        }
+    }
+
+    /// Finds a place for a newcomer, at the cost of a less important job where the settings say so.
+    fn make_room(&mut self, head: &Head, after: &mut After) -> Result<(), Refusal> {
+        while self.is_full(head.weight) {
+            if self.limits.when_full == WhenFull::Reject {
+                return Err(self.full());
+            }
+            let now = head.submitted.load(Relaxed);
+            if self.expire(now, after) {
+                continue;
+            }
+            let Some(victim) = self.queue.least(head.priority as usize) else {
+                return Err(self.full());
+            };
+            let refusal = Refusal::Shed {
+                by: head.priority,
+                queued: self.queue.len() + 1,
+                bytes: self.queue.bytes(),
+                limit: self.limits.queue,
+                bytes_limit: self.limits.bytes,
+                retry_after: self.retry_after(),
+            };
+            self.over(victim, refusal, after);
+        }
+        Ok(())
+    }
+
+    /// Ends a job that was never started.
+    fn over(&mut self, task: Arc<dyn Task>, refusal: Refusal, after: &mut After) {
+        // Nobody else can have it: queued jobs are claimed under this lock only.
+        task.head().state().start();
+        self.ledger.count(refusal.outcome());
+        after.over.push((task, refusal));
+        self.note_empty(after);
+    }
+
+    /// Ends what can no longer be started in time. True if there was something.
+    fn expire(&mut self, now: Nanos, after: &mut After) -> bool {
+        let mut any = false;
+        while let Some(task) =
+            self.queue.expired(now, |task| task.head().kind.as_ref().and_then(|kind| kind.run()).unwrap_or_default())
+        {
+            any = true;
+            let waited = now.saturating_sub(task.head().submitted.load(Relaxed));
+            self.over(task, Refusal::Expired { waited }, after);
+        }
+        any
+    }
+
+    pub(super) fn cancel_queued(&mut self, task: &Arc<dyn Task>, budget: &Budget, after: &mut After) -> bool {
+        if !task.head().state().start() {
+            return false;
+        }
+        self.queue.forget(task);
+        self.ledger.count(Outcome::Cancelled);
+        if self.blocked {
+            // It may have been the one that waited for the machine.
+            self.blocked = false;
+            after.nudge = budget.leave(self.kind);
+            self.rouse(after);
+        }
+        self.grant(after);
+        self.note_empty(after);
+        true
+    }
+
+    // Runners.
+
+    pub(super) fn take_idle(&mut self) -> Option<usize> {
+        let seat = self.idle.pop()? as usize;
+        self.is_idle[seat] = false;
+        Some(seat)
+    }
+
+    /// Sees to it that a runner looks.
+    fn rouse(&mut self, after: &mut After) {
+        if after.wake.is_none() {
+            after.wake = self.take_idle();
+        }
+        let all = self.is_idle.len();
+        if after.wake.is_none() && self.spawned < all {
+            // Tasks cost little and are made all at once; threads are made when they are needed.
+            let until = if self.kind == LaneKind::Cpu { self.spawned + 1 } else { all };
+            after.spawn = Some(self.spawned..until);
+            self.spawned = until;
+        }
+    }
+
+    /// Strikes `last` off the books, and chooses what the runner does next.
+    pub(super) fn next(
+        &mut self,
+        seat: usize,
+        now: Nanos,
+        last: Option<&Head>,
+        budget: &Budget,
+        after: &mut After,
+    ) -> Next {
+        if self.is_idle[seat] {
+            self.is_idle[seat] = false;
+            self.idle.retain(|idle| *idle as usize != seat);
+        }
+        if let Some(head) = last {
+            self.retire(head, budget, after);
+        }
+        if let Some(place) = self.seated.get_mut(seat) {
+            *place = None;
+        }
+        self.expire(now, after);
+        let chosen = self.choose(now, budget, after);
+        if !self.promised.waiting.is_empty() {
+            self.grant(after);
+        }
+        let Some(task) = chosen else {
+            if self.phase == Phase::Closed {
+                return Next::Exit;
+            }
+            self.is_idle[seat] = true;
+            self.idle.push(seat as u32);
+            // The nudge that a release owes to this lane: it has just looked.
+            if after.nudge == Some(self.kind) {
+                after.nudge = None;
+            }
+            return Next::Idle;
+        };
+        let more = self.ready_len > 0 || (self.queue.len() > 0 && self.running < self.ceiling && !self.blocked);
+        if more && (!self.idle.is_empty() || self.spawned < self.is_idle.len()) {
+            self.rouse(after);
+        }
+        if let Some(place) = self.seated.get_mut(seat) {
+            *place = Some(Arc::clone(&task));
+        }
+        Next::Run(task)
+    }
+
+    fn choose(&mut self, now: Nanos, budget: &Budget, after: &mut After) -> Option<Arc<dyn Task>> {
+        let waited = std::mem::take(&mut self.blocked);
+        let chosen = loop {
+            let pick = if self.running < self.ceiling { self.queue.pick(now, 5) } else { None };
+            if let Some(task) = self.ready_before(pick) {
+                break Some(task);
+            }
+            let Some(pick) = self.fitting(pick, budget) else {
+                break self.pop_ready();
+            };
+            let Some(task) = self.queue.take(pick) else { break None };
+            if !self.start(&task, now, budget, after) {
+                continue;
+            }
+            break Some(task);
+        };
+        if waited && !self.blocked {
+            // Whether it got what it waited for or no longer wants it: the next lane may look.
+            after.nudge = budget.leave(self.kind).or_else(|| budget.next()).or(after.nudge);
+        }
+        chosen
+    }
+
+    /// Books a job that was taken from the queue as running. False if it was cancelled at this very moment.
+    fn start(&mut self, task: &Arc<dyn Task>, now: Nanos, budget: &Budget, after: &mut After) -> bool {
+        let head = task.head();
+        head.state().start();
+        if head.state().is_cancelled() {
+            if !head.cost.is_none() {
+                after.nudge = budget.release(head.cost).or(after.nudge);
+            }
+            self.ledger.count(Outcome::Cancelled);
+            after.over.push((Arc::clone(task), Refusal::Cancelled(Cancellation::Asked)));
+            self.note_empty(after);
+            return false;
+        }
+        // A clock that was read before the submission must not start a job before it came.
+        head.started.store(now.max(head.submitted.load(Relaxed)), Relaxed);
+        self.running += 1;
+        if !head.cost.is_none() {
+            self.used = self.used.plus(head.cost);
+            self.peak = Cost::raw(
+                self.peak.milli().max(self.used.milli()),
+                self.peak.memory_bytes().max(self.used.memory_bytes()),
+            );
+        }
+        self.window.started(self.running);
+        true
+    }
+
+    /// A job that was woken, if it goes before the choice from the queue.
+    fn ready_before(&mut self, pick: Option<Pick>) -> Option<Arc<dyn Task>> {
+        if self.ready_len == 0 {
+            return None;
+        }
+        let first = self.ready.iter().position(|level| !level.is_empty())?;
+        let goes = pick.is_none_or(|pick| first <= pick.level && !pick.aged);
+        if goes { self.pop_ready() } else { None }
+    }
+
+    /// A job that was woken: the most important, and every eighth time the least, which may hold what others wait for.
+    fn pop_ready(&mut self) -> Option<Arc<dyn Task>> {
+        while self.ready_len > 0 {
+            self.ready_turn += 1;
+            let least = self.ready_turn >= TURN;
+            if least {
+                self.ready_turn = 0;
+            }
+            let mut levels = self.ready.iter_mut().filter(|level| !level.is_empty());
+            let level = if least { levels.next_back() } else { levels.next() }?;
+            let task = level.pop_front()?;
+            self.ready_len -= 1;
+            // Somebody may have cancelled it since.
+            if task.head().state().resume() {
+                return Some(task);
+            }
+        }
+        None
+    }
+
+    /// The choice, or a more important one that fits, with its budget taken.
+    fn fitting(&mut self, pick: Option<Pick>, budget: &Budget) -> Option<Pick> {
+        let pick = pick?;
+        if self.admit(pick, budget) {
+            return Some(pick);
+        }
+        if !pick.aged {
+            return None;
+        }
+        let other = self.queue.foremost(pick.level)?;
+        self.admit(other, budget).then_some(other)
+    }
+
+    fn admit(&mut self, pick: Pick, budget: &Budget) -> bool {
+        let Some(cost) = self.queue.peek(pick).map(|task| task.head().cost) else { return false };
+        if cost.is_none() {
+            return true;
+        }
+        if !self.used.plus(cost).fits(self.limits.cost) {
+            // With nothing running, a job that was admitted before the limit was lowered would wait for ever.
+            let stuck = self.running == 0 && self.used.is_none();
+            if !stuck {
+                return false;
+            }
+        }
+        let taken = budget.take(self.kind, cost);
+        self.blocked = !taken;
+        taken
+    }
+
+    /// Notes a job among those that have started and wait, unless the lane has ended.
+    pub(super) fn keep(&mut self, task: &Arc<dyn Task>) -> Result<(), Cancellation> {
+        if let Some(cause) = self.cause {
+            return Err(cause);
+        }
+        let head = task.head();
+        if head.kept.load(Relaxed) == 0 {
+            let place = self.kept.insert(Arc::clone(task));
+            head.kept.store(place + 1, Relaxed);
+        }
+        Ok(())
+    }
+
+    pub(super) fn ready(&mut self, task: Arc<dyn Task>, after: &mut After) {
+        // After an abort its owner is whoever aborted.
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.ready[task.head().priority as usize].push_back(task);
+        self.ready_len += 1;
+        after.wake = self.take_idle();
+    }
+
+    /// Strikes a job that had started off the books. Its end has been published.
+    pub(super) fn retire(&mut self, head: &Head, budget: &Budget, after: &mut After) {
+        self.running -= 1;
+        if !head.cost.is_none() {
+            self.used = self.used.minus(head.cost);
+            after.nudge = budget.release(head.cost).or(after.nudge);
+        }
+        let place = head.kept.load(Relaxed);
+        if place > 0 {
+            let kept = self.kept.remove(place - 1);
+            debug_assert!(kept.is_some() || self.phase == Phase::Closed);
+        }
+        let outcome = head.outcome();
+        self.ledger.count(outcome);
+        let (submitted, started) = (head.submitted.load(Relaxed), head.started.load(Relaxed));
+        let (waited, ran) = (started.saturating_sub(submitted), head.ended().saturating_sub(started));
+        self.waits.record(waited);
+        self.runs.record(ran);
+        self.run += (ran as f64 - self.run) / 16.0;
+        self.window.ended(waited, ran, outcome);
+        if let Some(window) = self.window.close(head.ended(), self.running)
+            && window.peak * 2 >= self.ceiling
+        {
+            let next = self.rule.update(self.ceiling, &window);
+            self.ceiling = next.clamp(self.limits.ceiling_min, self.limits.ceiling_max);
+        }
+        self.note_empty(after);
+    }
+
+    /// The same, by somebody who will not choose the next job himself.
+    pub(super) fn retire_outside(&mut self, head: &Head, budget: &Budget, after: &mut After) {
+        self.retire(head, budget, after);
+        self.rouse_if_waiting(after);
+    }
+
+    // The end.
+
+    fn note_empty(&mut self, after: &mut After) {
+        if self.phase != Phase::Open && self.is_empty() {
+            after.emptied = true;
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.running == 0 && self.queue.len() == 0
+    }
+
+    pub(super) fn drain(&mut self, after: &mut After) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Draining;
+            self.promised.waiting.clear();
+        }
+        self.note_empty(after);
+    }
+
+    /// Takes everything off. What runs on a thread stays seated until it ends.
+    pub(super) fn abort(&mut self, by: Cancellation) -> Aborted {
+        self.phase = Phase::Closed;
+        self.cause.get_or_insert(by);
+        self.promised.waiting.clear();
+        let queued = self.queue.drain();
+        for task in &queued {
+            task.head().state().start();
+            self.ledger.count(Outcome::Cancelled);
+        }
+        for level in &mut self.ready {
+            level.clear();
+        }
+        self.ready_len = 0;
+        let mut started = self.kept.drain();
+        started.extend(self.seated.iter().flatten().cloned());
+        let idle = std::iter::from_fn(|| self.take_idle()).collect();
+        Aborted { queued, started, idle }
+    }
+
+    /// Who ended the lane, if somebody did.
+    pub(super) fn cause(&self) -> Option<Cancellation> {
+        self.cause
+    }
+
+    // Looking and changing.
+
+    pub(super) fn set_ceiling(&mut self, ceiling: u32, after: &mut After) -> u32 {
+        let Limits { ceiling_min, ceiling_max, .. } = self.limits;
+        self.ceiling = ceiling.clamp(ceiling_min, ceiling_max.max(ceiling_min));
+        self.rouse_if_waiting(after);
+        self.ceiling
+    }
+
+    fn rouse_if_waiting(&mut self, after: &mut After) {
+        if self.queue.len() > 0 && self.running < self.ceiling {
+            self.rouse(after);
+        }
+    }
+
+    pub(super) fn set_rule(&mut self, rule: Box<dyn Ceiling>) {
+        self.rule = rule;
+    }
+
+    pub(super) fn apply(&mut self, settings: &LaneSettings, ceiling: u32, limit: Cost, after: &mut After) {
+        self.limits = Limits::new(settings, ceiling, limit);
+        self.queue.set_patience(crate::clock::nanos(settings.patience.get()));
+        self.rule = crate::ceiling::rule(settings);
+        self.ceiling = ceiling.clamp(self.limits.ceiling_min, self.limits.ceiling_max);
+        self.grant(after);
+        self.rouse_if_waiting(after);
+    }
+
+    pub(super) fn stats(&self, kind: LaneKind) -> LaneStats {
+        LaneStats {
+            lane: kind,
+            ceiling: self.ceiling,
+            rule: self.rule.label(),
+            running: self.running,
+            queued: self.queue.len(),
+            queued_by_priority: self.queue.live(),
+            queued_bytes: trimtab_config::ByteSize::b(self.queue.bytes()),
+            callers_waiting: self.promised.waiting.len(),
+            cpu_used: self.used.cores(),
+            cpu_peak: self.peak.cores(),
+            cpu_limit: self.limits.cost.cores(),
+            memory_used: self.used.bytes(),
+            memory_peak: self.peak.bytes(),
+            memory_limit: self.limits.cost.bytes(),
+            waits: self.waits.quantiles(),
+            runs: self.runs.quantiles(),
+            ledger: self.ledger,
+        }
+    }
+
+    pub(super) fn jobs(&self, limit: usize) -> Vec<Arc<dyn Task>> {
+        self.all().take(limit).cloned().collect()
+    }
+
+    pub(super) fn find(&self, id: u64) -> Option<Arc<dyn Task>> {
+        self.all().find(|task| task.head().id.load(Relaxed) == id).cloned()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<dyn Task>> {
+        // A job that was pending once may be seated again: it is in both.
+        let seated = self.seated.iter().flatten().filter(|task| task.head().kept.load(Relaxed) == 0);
+        seated.chain(self.kept.iter()).chain(self.queue.iter())
+    }
+}
+
+impl Lane {
+    pub(super) fn next(self: &Arc<Self>, seat: usize, now: Nanos, last: Option<&Head>) -> Next {
+        let mut after = After::default();
+        let next = self.inner.lock().next(seat, now, last, &self.budget, &mut after);
+        self.finish(after);
+        next
+    }
+
+    pub(super) fn keep(&self, task: &Arc<dyn Task>) -> Result<(), Cancellation> {
+        self.inner.lock().keep(task)
+    }
+
+    pub(super) fn cause(&self) -> Option<Cancellation> {
+        self.inner.lock().cause()
+    }
+
+    /// Strikes a job off the books without asking for another.
+    pub(super) fn retire(self: &Arc<Self>, head: &Head) {
+        let mut after = After::default();
+        self.inner.lock().retire_outside(head, &self.budget, &mut after);
+        self.finish(after);
+    }
+}

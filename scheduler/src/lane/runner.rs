@@ -1,0 +1,237 @@
+//! Runners: tasks of tokio, or threads, that poll the jobs of a lane.
+//!
+//! A task gives way to other tasks after [`SLICE`] jobs, after [`SLICE_TIME`], or when tokio's own budget for the task is spent;
+//! so a busy lane is one neighbour among many. A job is polled to its next await and never moved between runners within a
+//! poll. A panic is the job's result; a runner does not end by it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+use super::inner::Next;
+use super::{Executor, Lane, Refusal};
+use crate::clock::Nanos;
+use crate::error::Cancellation;
+use crate::estimate::Taken;
+use crate::job::Outcome;
+use crate::job::cell::Task;
+use crate::job::state::Park;
+
+/// Jobs that a runner polls before it gives way.
+const SLICE: u32 = 32;
+/// Time after which it gives way.
+const SLICE_TIME: Nanos = 100_000;
+
+/// Starts the runners of these seats.
+pub(super) fn spawn(lane: &Arc<Lane>, seats: std::ops::Range<usize>) {
+    match &lane.executor {
+        Executor::Tasks(runtime) => {
+            for seat in seats {
+                drop(runtime.spawn(Runner::new(lane, seat)));
+            }
+        }
+        Executor::Threads { .. } => {
+            for seat in seats {
+                spawn_thread(lane, seat);
+            }
+        }
+    }
+}
+
+enum Turn {
+    Ran,
+    Idle,
+    Exit,
+}
+
+/// One runner. As a future, it is a task.
+struct Runner {
+    lane: Arc<Lane>,
+    seat: usize,
+    /// The job that ended in the turn before, still on the books.
+    last: Option<Arc<dyn Task>>,
+    now: Nanos,
+    exited: bool,
+}
+
+impl Runner {
+    fn new(lane: &Arc<Lane>, seat: usize) -> Self {
+        Self { lane: Arc::clone(lane), seat, last: None, now: 0, exited: false }
+    }
+
+    /// Polls one job.
+    fn turn(&mut self) -> Turn {
+        let next = self.lane.next(self.seat, self.now, self.last.as_deref().map(Task::head));
+        self.forget();
+        match next {
+            Next::Run(task) => {
+                self.poll(task);
+                Turn::Ran
+            }
+            Next::Idle => Turn::Idle,
+            Next::Exit => Turn::Exit,
+        }
+    }
+
+    /// Lets go of the last job; if that frees its result, foreign code runs, and may panic.
+    fn forget(&mut self) {
+        if let Some(last) = self.last.take() {
+            // What a destructor says in its panic is nobody's result any more.
+            drop(catch_unwind(AssertUnwindSafe(|| drop(last))));
+        }
+    }
+
+    fn poll(&mut self, task: Arc<dyn Task>) {
+        let before = self.now;
+        let polled = Arc::clone(&task).step();
+        let head = task.head();
+        match polled {
+            Poll::Ready(outcome) => {
+                self.now = head.ended();
+                let busy = head.busy.load(Relaxed) + self.now.saturating_sub(before);
+                if let Some(kind) = &head.kind {
+                    let run = self.now.saturating_sub(head.started.load(Relaxed));
+                    let failed = matches!(outcome, Outcome::Failed | Outcome::Panicked);
+                    kind.learn(Taken { run, busy, memory: None, failed });
+                }
+                self.last = Some(task);
+            }
+            Poll::Pending => {
+                self.now = self.lane.clock.now();
+                head.busy.fetch_add(self.now.saturating_sub(before), Relaxed);
+                self.pend(task);
+            }
+        }
+    }
+
+    /// A job waits. It is on the books before it can be woken, so that an abort finds it.
+    fn pend(&mut self, task: Arc<dyn Task>) {
+        if let Err(by) = self.lane.keep(&task) {
+            self.end(task, by);
+            return;
+        }
+        match task.head().state().park() {
+            Park::Parked => {}
+            Park::Ready => self.lane.ready(task),
+            Park::Cancel => {
+                let by = self.lane.cause().unwrap_or(Cancellation::Asked);
+                self.end(task, by);
+            }
+        }
+    }
+
+    fn end(&mut self, task: Arc<dyn Task>, by: Cancellation) {
+        task.head().note_end(self.now);
+        Refusal::Cancelled(by).tell(&*task);
+        self.last = Some(task);
+    }
+
+    /// Leaves the books in order before others run.
+    fn give_way(&mut self) {
+        if let Some(last) = &self.last {
+            self.lane.retire(last.head());
+        }
+        self.forget();
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        self.give_way();
+        if !self.exited {
+            // The runtime ends, and with it every task: nobody polls this lane any more.
+            self.lane.runtime_ended();
+        }
+    }
+}
+
+impl Future for Runner {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let seat = self.seat;
+        self.lane.seats[seat].get_or_init(|| context.waker().clone());
+        self.now = self.lane.clock.now();
+        let until = self.now + SLICE_TIME;
+        for _ in 0..SLICE {
+            match self.turn() {
+                Turn::Ran => {}
+                Turn::Idle => return Poll::Pending,
+                Turn::Exit => {
+                    self.exited = true;
+                    return Poll::Ready(());
+                }
+            }
+            if self.now >= until || !tokio::task::coop::has_budget_remaining() {
+                break;
+            }
+        }
+        self.give_way();
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Wakes a thread.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn spawn_thread(lane: &Arc<Lane>, seat: usize) {
+    let Executor::Threads { scheduler, .. } = &lane.executor else { return };
+    let mut runner = Runner::new(lane, seat);
+    // The runner ends in order whether its thread could be started or not.
+    runner.exited = true;
+    let name = format!("{scheduler}-cpu-{seat}");
+    let spawned = thread::Builder::new().name(name).spawn(move || run_thread(runner));
+    if let Err(error) = spawned {
+        tracing::error!(%error, seat, "a thread of the cpu lane could not be started");
+        if seat == 0 {
+            // There is no other thread on which its jobs could wait.
+            lane.runtime_ended();
+        }
+    }
+}
+
+fn run_thread(mut runner: Runner) {
+    let lane = Arc::clone(&runner.lane);
+    let Executor::Threads { runtime, nice, .. } = &lane.executor else { return };
+    step_back(*nice);
+    let _inside = runtime.enter();
+    lane.seats[runner.seat].get_or_init(|| Waker::from(Arc::new(Unpark(thread::current()))));
+    runner.now = lane.clock.now();
+    loop {
+        match runner.turn() {
+            Turn::Ran => {}
+            Turn::Idle => {
+                thread::park();
+                runner.now = lane.clock.now();
+            }
+            Turn::Exit => return,
+        }
+    }
+}
+
+/// Lets the processor prefer others, where the system can say so for one thread.
+#[cfg(target_os = "linux")]
+fn step_back(nice: u8) {
+    if nice > 0
+        && let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), i32::from(nice))
+    {
+        tracing::warn!(%error, nice, "a thread of the cpu lane keeps its priority");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn step_back(_: u8) {}

@@ -1,0 +1,4 @@
+//! The atomics of what threads share without waiting, behind one seam, so that `tests/models.rs` can run the same files under a
+//! checker that tries every interleaving.
+
+pub(crate) use std::sync::atomic::{AtomicU8, Ordering};
