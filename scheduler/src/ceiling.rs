@@ -119,3 +119,6 @@ impl Gathering {
         Some(window)
     }
 }
+
+#[cfg(test)]
+mod tests;

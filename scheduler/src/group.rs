@@ -116,7 +116,7 @@ impl<T> Group<T> {
 
     /// Lets all jobs go on without the group.
     pub fn detach_all(mut self) {
-        for member in self.jobs.iter_mut() {
+        for member in &mut self.jobs {
             if let Some(handle) = member.0.take() {
                 handle.detach();
             }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::error::JobError;
-use crate::job::cell::Join;
+use crate::job::cell::{Join, Task};
 use crate::job::{Priority, Status};
 use crate::lane::LaneKind;
 
@@ -32,6 +32,9 @@ impl std::str::FromStr for JobId {
 
 /// One submitted job. Awaiting it gives the result, once.
 ///
+/// A future that nobody has begun to run when its handle is awaited may be polled by the awaiting task itself, which saves
+/// two changes of tasks; it then sees that task's task-locals and tracing span.
+///
 /// Dropping it detaches: the job goes on. [`cancel_on_drop`](Self::cancel_on_drop) changes that.
 ///
 /// # Cancel safety
@@ -49,13 +52,17 @@ pub struct Handle<T> {
 
 impl<T> fmt::Debug for Handle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("job", self.job.head()).finish()
+        f.debug_struct("Handle").field("job", self.job.head()).finish_non_exhaustive()
     }
 }
 
 impl<T> Handle<T> {
     pub(crate) fn new(job: Arc<dyn Join<T>>) -> Self {
         Self { job, cancel_on_drop: false }
+    }
+
+    pub(crate) fn task(&self) -> Arc<dyn Task> {
+        Arc::clone(&self.job).task()
     }
 
     /// The job's number.
@@ -112,7 +119,7 @@ impl<T> Handle<T> {
         if head.state().is_ended() {
             return false;
         }
-        head.lane().cancel(&Arc::clone(&self.job).task())
+        head.lane().cancel(&self.task())
     }
 
     /// Lets the job go on without a handle.
@@ -131,7 +138,12 @@ impl<T> Future for Handle<T> {
     type Output = Result<T, JobError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        ready!(self.job.head().poll_ended(context));
+        let head = self.job.head();
+        // An awaited job gives way like any other future that is always ready.
+        let progress = ready!(tokio::task::coop::poll_proceed(context));
+        head.lane().help(head, || self.task());
+        ready!(head.poll_ended(context));
+        progress.made_progress();
         Poll::Ready(self.job.take().expect("a handle gives its result once"))
     }
 }

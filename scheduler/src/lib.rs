@@ -1,7 +1,23 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # Reading order of lanes and jobs
+//!
+//! | module | idea |
+//! |---|---|
+//! | [`job`] | work, and what the scheduler should know about it; inside, who owns a job (`job/state`) and its one allocation (`job/cell`) |
+//! | [`handle`], [`group`], [`background`] | one job, a set of jobs, jobs known by a number |
+//! | [`scheduler`] | lanes under one name and one budget |
+//! | [`lane`] | a queue, a ceiling, a budget; inside, the books (`lane/inner`) and what polls (`lane/runner`) |
+//! | [`ceiling`] | how many run at the same time: fixed, AIMD, gradient |
+//! | [`estimate`] | what jobs of a kind take |
+//! | [`drain`] | the end, with a report |
+//! | [`config`], [`stats`], [`metrics`], [`error`] | settings, numbers, their publication, every refusal with the way out |
+//!
+//! Inside, `queue` says who starts next and `budget` what all lanes may take together.
 #![deny(unsafe_code)]
 
 // Lanes and jobs.
+pub mod background;
 mod budget;
 pub mod ceiling;
 mod clock;
@@ -14,11 +30,13 @@ pub mod handle;
 mod histogram;
 pub mod job;
 pub mod lane;
+pub mod metrics;
 mod queue;
 pub mod scheduler;
 pub mod stats;
 mod sync;
 
+pub use background::{BackgroundError, BackgroundStatus};
 pub use ceiling::Ceiling;
 pub use config::{LaneSettings, SchedulerSettings};
 pub use drain::DrainReport;

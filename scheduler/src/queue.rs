@@ -241,3 +241,6 @@ impl<T: Queued> Queue<T> {
         self.levels.iter().flat_map(|level| level.dated.values().chain(&level.fifo)).filter(|item| item.live())
     }
 }
+
+#[cfg(test)]
+mod tests;

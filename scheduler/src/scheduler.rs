@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::runtime;
 use trimtab_config::{Machine, check_name};
 
+use crate::background::{self, Background, BackgroundError, BackgroundStatus};
 use crate::budget::Budget;
 use crate::ceiling::Ceiling;
 use crate::clock::{Clock, NEVER, nanos};
@@ -23,6 +24,7 @@ use crate::job::cell::{Cell, Join, Task};
 use crate::job::head::{Fixed, Head};
 use crate::job::{Cost, Job, Spec};
 use crate::lane::{Executor, Lane, LaneKind, Lanes, Plan, Refusal, Room};
+use crate::metrics::Meters;
 use crate::stats::{JobStats, LaneStats, SchedulerStats};
 
 /// A job of the memory lane that says nothing is admitted with so much.
@@ -99,16 +101,21 @@ impl Builder {
             })
         });
         lanes.set(all.each_ref().map(Arc::downgrade));
-        Ok(Scheduler(Arc::new(Inner { name, machine, budget, lanes: all, kinds: Kinds::default() })))
+        let background = Arc::new(Background::new(clock, settings.background));
+        let (kinds, meters) = (Kinds::default(), Meters::default());
+        Ok(Scheduler(Arc::new(Inner { name, machine, runtime, budget, lanes: all, kinds, background, meters })))
     }
 }
 
 struct Inner {
     name: Arc<str>,
     machine: Machine,
+    runtime: runtime::Handle,
     budget: Arc<Budget>,
     lanes: [Arc<Lane>; 3],
     kinds: Kinds,
+    background: Arc<Background>,
+    meters: Meters,
 }
 
 impl Drop for Inner {
@@ -262,6 +269,66 @@ impl Scheduler {
         handle
     }
 
+    /// Submits a job whose number outlives every handle. It counts as the kind `name`, unless it has one; its result is kept
+    /// as long as the settings say.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use trimtab_scheduler::{Job, Scheduler};
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let scheduler = Scheduler::new("app")?;
+    /// let id = scheduler.submit_background("export", Job::cpu(|| vec![1, 2, 3]));
+    /// let rows = scheduler.wait::<Vec<i32>>(id, Duration::from_secs(5)).await?;
+    /// assert_eq!(*rows, [1, 2, 3]);
+    /// assert!(scheduler.status(id).is_some_and(|status| status.outcome.is_some()));
+    /// # Ok(()) }
+    /// ```
+    pub fn submit_background<F>(&self, name: impl Into<String>, mut job: Job<F>) -> JobId
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + Sync + 'static,
+    {
+        let name = name.into();
+        job.spec.name.get_or_insert_with(|| name.clone().into());
+        let handle = self.submit(background::keeping(job));
+        self.0.background.add(&self.0.runtime, name, handle)
+    }
+
+    /// Where a background task stands; `None` if it is not known, or no longer.
+    pub fn status(&self, id: JobId) -> Option<BackgroundStatus> {
+        self.0.background.status(id)
+    }
+
+    /// The result of a background task, as soon as there is one, and at most after `time`. Any number of callers may ask,
+    /// any number of times.
+    ///
+    /// # Errors
+    ///
+    /// [`BackgroundError`] says whether it is unknown, not ready, ended without a result, or of another type.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost: the result stays where it is.
+    pub async fn wait<T: Send + Sync + 'static>(&self, id: JobId, time: Duration) -> Result<Arc<T>, BackgroundError> {
+        self.0.background.wait(id, time).await
+    }
+
+    /// All background tasks that have not ended or whose results are kept, in the order of their numbers.
+    pub fn background(&self) -> Vec<BackgroundStatus> {
+        self.0.background.list()
+    }
+
+    /// Cancels a background task, like [`Handle::cancel`].
+    pub fn cancel_background(&self, id: JobId) -> bool {
+        self.0.background.cancel(id)
+    }
+
+    /// Publishes the numbers of all lanes; see [`metrics`](crate::metrics). To be called before each scrape.
+    pub fn publish_metrics(&self) {
+        self.0.meters.publish(&self.stats());
+    }
+
     /// Takes no more jobs, waits up to `time` for those there are, cancels the rest, and says what became of them.
     ///
     /// # Cancel safety
@@ -313,6 +380,7 @@ impl Scheduler {
             let limit = settings.lane_budget(kind, machine);
             lane.apply(settings.lane(kind), settings.ceiling(kind, machine), limit);
         }
+        self.0.background.apply(&settings.background);
         if let Some(kind) = wake {
             self.lane(kind).nudge();
         }
@@ -327,7 +395,10 @@ impl Scheduler {
     /// Everything in numbers.
     pub fn stats(&self) -> SchedulerStats {
         let (limit, used, peak) = self.0.budget.usage();
+        let (background_open, background_kept) = self.0.background.counts();
         SchedulerStats {
+            background_open,
+            background_kept,
             name: self.0.name.to_string(),
             lanes: self.0.lanes.iter().map(|lane| lane.stats()).collect(),
             cpu_used: used.cores(),

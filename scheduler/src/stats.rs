@@ -172,6 +172,10 @@ pub struct SchedulerStats {
     pub memory_peak: ByteSize,
     /// The most that may be.
     pub memory_limit: ByteSize,
+    /// Background tasks that have not ended.
+    pub background_open: usize,
+    /// Background tasks whose results are kept.
+    pub background_kept: usize,
     /// What jobs of each kind took.
     pub kinds: Vec<KindStats>,
 }

@@ -51,7 +51,6 @@ async fn a_job_that_waits_is_polled_again_and_its_times_are_kept() {
         tokio::time::sleep(Duration::from_secs(3)).await;
         "slept"
     }));
-    assert_eq!(handle.status(), Status::Queued);
     settle().await;
     assert_eq!(handle.status(), Status::Running);
     assert_eq!((&mut handle).await.unwrap(), "slept");
@@ -65,7 +64,7 @@ async fn a_panic_is_a_result_and_the_lane_goes_on() {
     let scheduler = scheduler(|_| {});
     let io = scheduler.submit(Job::io(async { panic!("io {}", 1) })).await;
     let cpu = scheduler.submit(Job::cpu(|| panic!("cpu")).name("broken")).await;
-    let texts = [io.map(|()| ()).unwrap_err().to_string(), cpu.map(|()| ()).unwrap_err().to_string()];
+    let texts = [io.unwrap_err().to_string(), cpu.unwrap_err().to_string()];
     assert_eq!(texts, ["io job \"job\" panicked: io 1", "cpu job \"broken\" panicked: cpu"]);
     assert_eq!(scheduler.submit(Job::cpu(|| 5)).await.unwrap(), 5);
 }
@@ -467,4 +466,133 @@ async fn failures_are_counted_where_a_job_says_what_they_are() {
     assert_eq!(balanced(&scheduler).failed, 1);
     let kinds = scheduler.stats().kinds;
     assert_eq!((kinds[0].name.as_str(), kinds[0].failed), ("call", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_background_task_outlives_its_submitter_and_its_result_is_kept_for_a_while() {
+    let scheduler = scheduler(|settings| settings.background.keep_for = trimtab_config::Duration::from_secs(60));
+    let id = scheduler.submit_background(
+        "export",
+        Job::io_with(|context| async move {
+            context.progress(0.5);
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            String::from("rows")
+        }),
+    );
+    let early = scheduler.wait::<String>(id, Duration::from_secs(1)).await.unwrap_err();
+    assert!(matches!(early, trimtab_scheduler::BackgroundError::NotYet { .. }), "{early}");
+    let status = scheduler.status(id).unwrap();
+    assert_eq!((status.started, status.outcome, status.progress), (true, None, Some(0.5)));
+    // Two callers may wait, and ask again.
+    let (a, b) = tokio::join!(
+        scheduler.wait::<String>(id, Duration::from_secs(10)),
+        scheduler.wait::<String>(id, Duration::from_secs(10))
+    );
+    assert_eq!((a.unwrap().as_str(), b.unwrap().as_str()), ("rows", "rows"));
+    assert!(scheduler.wait::<u8>(id, Duration::ZERO).await.unwrap_err().to_string().contains("not a u8"));
+    assert_eq!(scheduler.status(id).unwrap().outcome, Some(Outcome::Done));
+    assert_eq!(scheduler.background().len(), 1);
+    tokio::time::advance(Duration::from_secs(61)).await;
+    assert!(scheduler.status(id).is_none());
+    assert!(matches!(
+        scheduler.wait::<String>(id, Duration::ZERO).await.unwrap_err(),
+        trimtab_scheduler::BackgroundError::Unknown { .. }
+    ));
+}
+
+#[tokio::test]
+async fn background_tasks_are_bounded_cancelled_and_say_how_they_failed() {
+    let scheduler = scheduler(|settings| settings.background.keep_max = 2);
+    let stuck = scheduler.submit_background("stuck", Job::io(pending::<()>()));
+    settle().await;
+    assert!(scheduler.cancel_background(stuck));
+    let error = scheduler.wait::<()>(stuck, Duration::from_secs(60)).await.unwrap_err();
+    assert!(matches!(error, trimtab_scheduler::BackgroundError::Ended { .. }), "{error}");
+    let broken = scheduler.submit_background("broken", Job::io(async { assert!(std::hint::black_box(false)) }));
+    settle().await;
+    assert_eq!(scheduler.status(broken).unwrap().outcome, Some(Outcome::Panicked));
+    let failed = scheduler.submit_background("failed", Job::io(async { Err::<(), _>(1) }).fallible());
+    settle().await;
+    assert_eq!(scheduler.status(failed).unwrap().outcome, Some(Outcome::Failed));
+    assert!(scheduler.status(stuck).is_none(), "the oldest gave way");
+    let stats = scheduler.stats();
+    assert_eq!((stats.background_open, stats.background_kept), (0, 2));
+}
+
+#[tokio::test]
+async fn a_group_gives_results_as_they_come_and_cancels_the_rest_when_dropped() {
+    let scheduler = scheduler(|_| {});
+    let mut group = trimtab_scheduler::Group::new();
+    for n in 0..10_u32 {
+        group.submit(&scheduler, Job::io(async move { if n == 3 { panic!("three") } else { n } }));
+    }
+    let (good, bad): (Vec<_>, Vec<_>) =
+        group.join().await.into_iter().map(|(_, result)| result).partition(Result::is_ok);
+    assert_eq!(good.into_iter().map(Result::unwrap).sum::<u32>(), 45 - 3);
+    assert_eq!(bad.len(), 1);
+    let mut group = trimtab_scheduler::Group::new();
+    group.submit(&scheduler, Job::io(pending::<()>()));
+    let first = group.submit(&scheduler, Job::io(async {}));
+    assert_eq!(group.next().await.unwrap().0, first);
+    drop(group);
+    settle().await;
+    assert_eq!(balanced(&scheduler).cancelled, 1);
+}
+
+#[tokio::test]
+async fn metrics_carry_the_ledger_by_lane() {
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let scheduler = scheduler(|_| {});
+    for _ in 0..3 {
+        scheduler.submit(Job::io(async {})).await.unwrap();
+    }
+    settle().await;
+    metrics::with_local_recorder(&recorder, || scheduler.publish_metrics());
+    let done = snapshotter.snapshot().into_vec().into_iter().find_map(|(key, _, _, value)| {
+        let key = key.key();
+        let is = |label: &str, value: &str| key.labels().any(|l| l.key() == label && l.value() == value);
+        let wanted = key.name() == trimtab_scheduler::metrics::ENDED && is("lane", "io") && is("outcome", "done");
+        wanted.then_some(value)
+    });
+    assert_eq!(done, Some(DebugValue::Counter(3)));
+}
+
+#[tokio::test]
+async fn what_a_kind_takes_is_learned_and_counts_instead_of_what_was_declared() {
+    let scheduler = scheduler(|_| {});
+    for _ in 0..20 {
+        let job = Job::io(async { tokio::task::yield_now().await }).name("light").cost(Cost::cpu(4.0));
+        scheduler.submit(job).await.unwrap();
+    }
+    settle().await;
+    let light = scheduler.stats().kinds.into_iter().find(|kind| kind.name == "light").unwrap();
+    assert!(light.off && light.declared_cpu == Some(4.0) && light.cpu <= 1.0, "{light:?}");
+    // Four processors were declared, all of the machine: two such jobs could not run side by side before.
+    let both = [(); 2].map(|()| scheduler.submit(Job::io(pending::<()>()).name("light").cost(Cost::cpu(4.0))));
+    settle().await;
+    assert_eq!(scheduler.lane_stats(LaneKind::Io).running, 2);
+    drop(both);
+}
+
+#[tokio::test]
+async fn settings_change_while_jobs_run_and_bad_ones_change_nothing() {
+    let scheduler = scheduler(|settings| settings.io.ceiling = Some(1));
+    let jobs = [(); 3].map(|()| scheduler.submit(Job::io(pending::<()>())));
+    settle().await;
+    assert_eq!(scheduler.lane_stats(LaneKind::Io).running, 1);
+    let mut settings = SchedulerSettings::default();
+    settings.io.ceiling = Some(0);
+    assert!(scheduler.apply(&settings).is_err());
+    assert_eq!(scheduler.lane_stats(LaneKind::Io).ceiling, 1);
+    settings.io.ceiling = Some(2);
+    scheduler.apply(&settings).unwrap();
+    settle().await;
+    assert_eq!(scheduler.lane_stats(LaneKind::Io).running, 2);
+    assert_eq!(scheduler.set_ceiling(LaneKind::Io, 3), 3);
+    settle().await;
+    assert_eq!(scheduler.lane_stats(LaneKind::Io).running, 3);
+    assert_eq!(scheduler.jobs(LaneKind::Io, 10).len(), 3);
+    drop(jobs);
 }

@@ -97,9 +97,12 @@ where
     }
 
     fn step(self: Arc<Self>) -> Poll<Outcome> {
-        let waker = Waker::from(Arc::clone(&self));
+        let this = Arc::as_ptr(&self);
+        let waker = Waker::from(self);
+        // SAFETY: the waker keeps the allocation, and is dropped at the end of this function.
+        let this = unsafe { &*this };
         // SAFETY: the caller owns the job, so nobody else reaches the stage.
-        let stage = unsafe { &mut *self.stage.get() };
+        let stage = unsafe { &mut *this.stage.get() };
         let Stage::Live(future) = stage else {
             // Unreachable while the state machine holds; a job that ended twice is a job that ended.
             return Poll::Ready(Outcome::Cancelled);
@@ -110,15 +113,15 @@ where
         match polled {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(output)) => {
-                let failed = self.judge.is_some_and(|failed| failed(&output));
+                let failed = this.judge.is_some_and(|failed| failed(&output));
                 let outcome = if failed { Outcome::Failed } else { Outcome::Done };
-                Poll::Ready(self.publish(outcome, Ok(output)))
+                Poll::Ready(this.publish(outcome, Ok(output)))
             }
             Err(payload) => {
-                let error = JobError::panicked(&self.head, &*payload);
+                let error = JobError::panicked(&this.head, &*payload);
                 // A payload may panic in its destructor.
                 drop(catch_unwind(AssertUnwindSafe(|| drop(payload))));
-                Poll::Ready(self.publish(Outcome::Panicked, Err(error)))
+                Poll::Ready(this.publish(Outcome::Panicked, Err(error)))
             }
         }
     }

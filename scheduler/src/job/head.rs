@@ -18,7 +18,8 @@ use crate::estimate::Kind;
 use crate::lane::Lane;
 
 /// How a job ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Outcome {

@@ -1,7 +1,7 @@
 //! Who may touch a job's future: one byte, moved by compare-and-swap.
 //!
 //! ```text
-//!   queued ──start──▶ running ◀──resume── ready
+//!   queued ──start──▶ running ◀──resume── ready ◀──admit── queued
 //!                     │  ▲ │ └─wake─▶ woken ──park──▶ ready
 //!                     │  │ └──park──▶ parked ──wake──▶ ready
 //!                     │  └──claim──── queued, ready or parked (to cancel it)
@@ -73,6 +73,15 @@ impl State {
         self.swap_phase(QUEUED, RUNNING).is_ok()
     }
 
+    /// Lets a job that was never queued go on at once, whoever polls it first.
+    pub(crate) fn admit(&self) -> bool {
+        self.swap_phase(QUEUED, READY).is_ok()
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & !CANCEL == READY
+    }
+
     /// Takes a ready job to poll it; false if somebody claimed it first.
     pub(crate) fn resume(&self) -> bool {
         self.swap_phase(READY, RUNNING).is_ok()
@@ -128,7 +137,8 @@ impl State {
 
     /// Publishes the result. The caller owns the job.
     pub(crate) fn end(&self) {
-        self.0.store(ENDED, Ordering::Release);
+        // An exchange, not a store: a store may come to lie before a mark that somebody sets at the same moment.
+        self.0.swap(ENDED, Ordering::AcqRel);
     }
 
     pub(crate) fn is_ended(&self) -> bool {

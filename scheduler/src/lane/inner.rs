@@ -108,6 +108,8 @@ pub(super) struct Inner {
     window: Gathering,
     /// The budget of the machine has this lane in its queue.
     blocked: bool,
+    /// Jobs that find a permit free are ready at once, and whoever awaits them may poll them first.
+    starts_at_once: bool,
     spawned: usize,
     idle: Vec<u32>,
     is_idle: Vec<bool>,
@@ -147,6 +149,7 @@ impl Inner {
             rule,
             window: Gathering::default(),
             blocked: false,
+            starts_at_once: kind != LaneKind::Cpu,
             spawned: 0,
             idle: Vec::with_capacity(runners),
             is_idle: vec![false; runners],
@@ -262,10 +265,32 @@ impl Inner {
             self.over(task, refusal, after);
             return;
         }
-        self.queue.push(task);
-        if self.running < self.ceiling {
-            self.rouse(after);
+        if self.running >= self.ceiling {
+            self.queue.push(task);
+            return;
         }
+        self.rouse(after);
+        let head = task.head();
+        if self.starts_at_once && self.queue.len() == 0 && self.admits(head.cost, budget) {
+            head.state().admit();
+            self.book(head, head.submitted.load(Relaxed));
+            self.push_ready(task);
+        } else {
+            self.queue.push(task);
+        }
+    }
+
+    fn push_ready(&mut self, task: Arc<dyn Task>) {
+        let level = &mut self.ready[task.head().priority as usize];
+        // Jobs that their awaiters polled to the end leave shells; more go than come.
+        for _ in 0..2 {
+            if level.front().is_some_and(|first| first.head().state().is_ended()) {
+                level.pop_front();
+                self.ready_len -= 1;
+            }
+        }
+        level.push_back(task);
+        self.ready_len += 1;
     }
 
     /// Finds a place for a newcomer, at the cost of a less important job where the settings say so.
@@ -437,6 +462,12 @@ impl Inner {
             self.note_empty(after);
             return false;
         }
+        self.book(head, now);
+        true
+    }
+
+    /// Notes that a job runs from now on; its budget was taken.
+    fn book(&mut self, head: &Head, now: Nanos) {
         // A clock that was read before the submission must not start a job before it came.
         head.started.store(now.max(head.submitted.load(Relaxed)), Relaxed);
         self.running += 1;
@@ -448,7 +479,6 @@ impl Inner {
             );
         }
         self.window.started(self.running);
-        true
     }
 
     /// A job that was woken, if it goes before the choice from the queue.
@@ -496,6 +526,11 @@ impl Inner {
 
     fn admit(&mut self, pick: Pick, budget: &Budget) -> bool {
         let Some(cost) = self.queue.peek(pick).map(|task| task.head().cost) else { return false };
+        self.admits(cost, budget)
+    }
+
+    /// Takes the budget for a job that would start now, if it fits.
+    fn admits(&mut self, cost: Cost, budget: &Budget) -> bool {
         if cost.is_none() {
             return true;
         }
@@ -529,8 +564,7 @@ impl Inner {
         if self.phase == Phase::Closed {
             return;
         }
-        self.ready[task.head().priority as usize].push_back(task);
-        self.ready_len += 1;
+        self.push_ready(task);
         after.wake = self.take_idle();
     }
 
@@ -599,11 +633,9 @@ impl Inner {
             task.head().state().start();
             self.ledger.count(Outcome::Cancelled);
         }
-        for level in &mut self.ready {
-            level.clear();
-        }
-        self.ready_len = 0;
         let mut started = self.kept.drain();
+        started.extend(self.ready.iter_mut().flat_map(std::mem::take));
+        self.ready_len = 0;
         started.extend(self.seated.iter().flatten().cloned());
         let idle = std::iter::from_fn(|| self.take_idle()).collect();
         Aborted { queued, started, idle }
@@ -673,9 +705,10 @@ impl Inner {
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<dyn Task>> {
-        // A job that was pending once may be seated again: it is in both.
-        let seated = self.seated.iter().flatten().filter(|task| task.head().kept.load(Relaxed) == 0);
-        seated.chain(self.kept.iter()).chain(self.queue.iter())
+        // A job that was pending once is among the kept, and may be seated or ready as well.
+        let others = self.seated.iter().flatten().chain(self.ready.iter().flatten());
+        let others = others.filter(|task| task.head().kept.load(Relaxed) == 0 && !task.head().state().is_ended());
+        others.chain(self.kept.iter()).chain(self.queue.iter())
     }
 }
 

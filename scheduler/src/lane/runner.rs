@@ -4,12 +4,15 @@
 //! so a busy lane is one neighbour among many. A job is polled to its next await and never moved between runners within a
 //! poll. A panic is the job's result; a runner does not end by it.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+
+use tokio::runtime;
 
 use super::inner::Next;
 use super::{Executor, Lane, Refusal};
@@ -18,6 +21,7 @@ use crate::error::Cancellation;
 use crate::estimate::Taken;
 use crate::job::Outcome;
 use crate::job::cell::Task;
+use crate::job::head::Head;
 use crate::job::state::Park;
 
 /// Jobs that a runner polls before it gives way.
@@ -68,7 +72,9 @@ impl Runner {
         self.forget();
         match next {
             Next::Run(task) => {
-                self.poll(task);
+                if self.lane.poll(&task, &mut self.now) {
+                    self.last = Some(task);
+                }
                 Turn::Ran
             }
             Next::Idle => Turn::Idle,
@@ -84,51 +90,6 @@ impl Runner {
         }
     }
 
-    fn poll(&mut self, task: Arc<dyn Task>) {
-        let before = self.now;
-        let polled = Arc::clone(&task).step();
-        let head = task.head();
-        match polled {
-            Poll::Ready(outcome) => {
-                self.now = head.ended();
-                let busy = head.busy.load(Relaxed) + self.now.saturating_sub(before);
-                if let Some(kind) = &head.kind {
-                    let run = self.now.saturating_sub(head.started.load(Relaxed));
-                    let failed = matches!(outcome, Outcome::Failed | Outcome::Panicked);
-                    kind.learn(Taken { run, busy, memory: None, failed });
-                }
-                self.last = Some(task);
-            }
-            Poll::Pending => {
-                self.now = self.lane.clock.now();
-                head.busy.fetch_add(self.now.saturating_sub(before), Relaxed);
-                self.pend(task);
-            }
-        }
-    }
-
-    /// A job waits. It is on the books before it can be woken, so that an abort finds it.
-    fn pend(&mut self, task: Arc<dyn Task>) {
-        if let Err(by) = self.lane.keep(&task) {
-            self.end(task, by);
-            return;
-        }
-        match task.head().state().park() {
-            Park::Parked => {}
-            Park::Ready => self.lane.ready(task),
-            Park::Cancel => {
-                let by = self.lane.cause().unwrap_or(Cancellation::Asked);
-                self.end(task, by);
-            }
-        }
-    }
-
-    fn end(&mut self, task: Arc<dyn Task>, by: Cancellation) {
-        task.head().note_end(self.now);
-        Refusal::Cancelled(by).tell(&*task);
-        self.last = Some(task);
-    }
-
     /// Leaves the books in order before others run.
     fn give_way(&mut self) {
         if let Some(last) = &self.last {
@@ -137,6 +98,78 @@ impl Runner {
         self.forget();
     }
 }
+
+impl Lane {
+    /// Polls a job that the caller owns. True if it has ended, and is still on the books.
+    fn poll(self: &Arc<Self>, task: &Arc<dyn Task>, now: &mut Nanos) -> bool {
+        let before = *now;
+        let polled = Arc::clone(task).step();
+        let head = task.head();
+        let Poll::Ready(outcome) = polled else {
+            *now = self.clock.now();
+            head.busy.fetch_add(now.saturating_sub(before), Relaxed);
+            return self.pend(task, *now);
+        };
+        *now = head.ended();
+        if let Some(kind) = &head.kind {
+            let busy = head.busy.load(Relaxed) + now.saturating_sub(before);
+            let run = now.saturating_sub(head.started.load(Relaxed));
+            let failed = matches!(outcome, Outcome::Failed | Outcome::Panicked);
+            kind.learn(Taken { run, busy, memory: None, failed });
+        }
+        true
+    }
+
+    /// A job waits. It is on the books before it can be woken, so that an abort finds it. True if it has ended instead.
+    fn pend(self: &Arc<Self>, task: &Arc<dyn Task>, now: Nanos) -> bool {
+        let head = task.head();
+        let by = match self.keep(task) {
+            Err(by) => by,
+            Ok(()) => match head.state().park() {
+                Park::Parked => return false,
+                Park::Ready => {
+                    self.ready(Arc::clone(task));
+                    return false;
+                }
+                Park::Cancel => self.cause().unwrap_or(Cancellation::Asked),
+            },
+        };
+        head.note_end(now);
+        Refusal::Cancelled(by).tell(&**task);
+        true
+    }
+
+    /// Lets the task that awaits a job poll it, if the job is ready, may run here, and the stack is shallow: two changes of
+    /// tasks are saved where nobody else has taken the job yet.
+    #[inline]
+    pub(crate) fn help(self: &Arc<Self>, head: &Head, task: impl FnOnce() -> Arc<dyn Task>) {
+        let Executor::Tasks(runtime) = &self.executor else { return };
+        if !head.state().is_ready() {
+            return;
+        }
+        let here = runtime::Handle::try_current();
+        let depth = DEPTH.get();
+        if depth >= DEPTH_MAX || !here.is_ok_and(|here| here.id() == runtime.id()) || !head.state().resume() {
+            return;
+        }
+        DEPTH.set(depth + 1);
+        let task = task();
+        // Only what learns needs the time of the start.
+        let mut now = if head.kind.is_some() { self.clock.now() } else { head.started.load(Relaxed) };
+        if self.poll(&task, &mut now) {
+            self.retire(head);
+        }
+        DEPTH.set(depth);
+    }
+}
+
+thread_local! {
+    /// Jobs being polled by those who await them, one inside the other.
+    static DEPTH: Cell<u8> = const { Cell::new(0) };
+}
+
+/// So many: a job that awaits jobs that await jobs must not exhaust the stack.
+const DEPTH_MAX: u8 = 4;
 
 impl Drop for Runner {
     fn drop(&mut self) {

@@ -22,6 +22,8 @@ const UNSAFE: &[(&str, &str)] = &[
     ("pool/src/intern/words.rs", "readers share words and tables with writers"),
     ("pool/src/account.rs", "a counting allocator wraps another"),
     ("pool/tests/buffer.rs", "looks behind the length of a buffer, whether it was zeroed"),
+    ("scheduler/src/job/cell.rs", "a future and its head in one allocation"),
+    ("scheduler/tests/models.rs", "a cell that the checker watches"),
     ("xtask/bench/src/memory.rs", "a counting allocator wraps the system's"),
 ];
 
