@@ -1,7 +1,7 @@
 //! Background tasks: jobs with a number that outlives every handle, and results that are kept for a while.
 //!
 //! A small task per background task waits for its result and files it. Results are kept up to a number and an age (see
-//! [`BackgroundSettings`](crate::config::BackgroundSettings)); tasks that have not ended are never forgotten.
+//! [`BackgroundSettings`]); tasks that have not ended are never forgotten.
 
 use std::any::{Any, type_name};
 use std::collections::{HashMap, VecDeque};

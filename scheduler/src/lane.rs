@@ -4,7 +4,7 @@
 //! foreign code: dropping futures, waking tasks, telling handles. `runner` polls. A job that waits for something holds no
 //! runner: its waker puts it back among the ready. Why jobs are not tasks of the runtime: docs/decisions/lanes.md.
 //!
-//! Every job ends exactly once, since to end it one must own it ([`job::state`](crate::job::state)), and every end is counted
+//! Every job ends exactly once, since to end it one must own it (`job/state`), and every end is counted
 //! in the same critical section that takes the job off the lane's books.
 
 mod inner;

@@ -58,6 +58,7 @@ fn submit(scheduler: &Scheduler, random: &mut Xorshift, alive: &Arc<AtomicU64>) 
             0 => panic!("a panic of a future"),
             1 => std::future::pending::<()>().await,
             2..5 => tokio::task::yield_now().await,
+            // A timer must be among what jobs wait for, on the real clock, since several workers run.
             5 => tokio::time::sleep(Duration::from_micros(300)).await,
             _ => {}
         }
