@@ -11,6 +11,7 @@ mod chunked;
 mod compare;
 mod departed;
 mod epoch;
+pub(crate) mod group;
 mod inspect;
 mod leave;
 mod observe;
