@@ -69,6 +69,8 @@ mod sync {
     pub(crate) const PATIENCE: usize = 1;
     pub(crate) const SPARE: usize = 0;
 
+    pub(crate) fn breathe() {}
+
     pub(crate) fn announce(cell: &AtomicU64, value: u64) {
         cell.store(value, Ordering::Relaxed);
         fence(Ordering::SeqCst);

@@ -41,7 +41,7 @@ use std::sync::atomic::Ordering;
 
 use super::group::{EXPIRES, HELD, LIVE, Slot, slot_bytes};
 use super::slots::{Scales, Slab, note};
-use super::sync::{AtomicPtr, AtomicU8, AtomicU64, Mutex, MutexGuard, PATIENCE};
+use super::sync::{AtomicPtr, AtomicU8, AtomicU64, Mutex, MutexGuard, PATIENCE, breathe};
 use super::table::Table;
 use super::threads::{Pin, pin, registry};
 use crate::expiry::NEVER;
@@ -59,8 +59,12 @@ const LIMBO_MAX: usize = 1 << 24;
 const FIRST_ROOM: usize = 9;
 
 /// Slots without destructors wait in limbo for up to so many others, or for so many bytes.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 const BATCH_BYTES: usize = 32 << 10;
+/// So many slots without destructors are freed after a write: one more than it can have put into limbo.
+const FREE_AT_ONCE: usize = 2;
+/// A shard that only grows looks after outgrown indexes once in so many insertions.
+const LOOK_EVERY: usize = 64;
 /// A batch is at most this part of the entries that are expected.
 const BATCH_PART: usize = 64;
 /// So many batches wait for somebody else to move the epoch on before it is done for them.
@@ -161,7 +165,21 @@ impl<K, V, X> Arena<K, V, X> {
         pin(needs_drop::<(K, V)>())
     }
 
+    #[inline]
     pub(crate) fn lock(&self) -> Locked<'_, K, V, X> {
+        self.try_lock().unwrap_or_else(|| self.lock_contended())
+    }
+
+    /// Writers hold the lock for less than a microsecond, and to be put to sleep and woken takes tens of them: so look a few
+    /// microseconds long before that.
+    #[cold]
+    fn lock_contended(&self) -> Locked<'_, K, V, X> {
+        for _ in 0..PATIENCE {
+            breathe();
+            if let Some(locked) = self.try_lock() {
+                return locked;
+            }
+        }
         Locked { arena: self, writer: self.writer.0.lock() }
     }
 
@@ -394,12 +412,16 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
     pub(crate) fn collect(&mut self, now: bool, garbage: &mut Garbage<K, V>) {
         if needs_drop::<(K, V)>() {
             self.collect_values(now, garbage);
-        } else if self.writer.fresh.len() >= self.writer.batch {
-            self.collect_slots(self.writer.aging.len() >= self.writer.batch * PATIENT_BATCHES);
-        } else if !self.writer.old.is_empty() && self.writer.len.is_multiple_of(BATCH) {
-            // A cache that only grows has nothing in limbo, but an index that it has outgrown.
-            self.collect_slots(true);
+            return;
         }
+        if self.writer.fresh.len() >= self.writer.batch {
+            self.age_slots();
+        } else if !self.writer.old.is_empty() && self.writer.len.is_multiple_of(LOOK_EVERY) {
+            // A cache that only grows has nothing in limbo, but an index that it has outgrown.
+            self.collect_slots();
+        }
+        // A few each time, and no caller has to free a whole batch.
+        self.writer.free_safe(FREE_AT_ONCE);
     }
 
     /// Like [`collect`](Self::collect), and does all that can be done now, at whatever cost.
@@ -407,30 +429,34 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
         if needs_drop::<(K, V)>() {
             self.collect_values(true, garbage);
         } else {
-            self.collect_slots(true);
+            self.collect_slots();
         }
     }
 
-    /// Frees the slots of values without destructors; with `press`, the epoch is moved on for it.
+    /// Lets the batch of removed slots without destructors age. When too many wait already, and none of them can be freed, the
+    /// epoch has to move on; somebody else may see to that before, for any cache of the program.
     #[cold]
-    fn collect_slots(&mut self, press: bool) {
+    fn age_slots(&mut self) {
         let writer = &mut *self.writer;
-        if !writer.fresh.is_empty() {
-            let mark = registry().mark();
-            writer.aging.extend(writer.fresh.drain(..).map(|token| (mark, token)));
+        let mark = registry().mark();
+        writer.aging.extend(writer.fresh.drain(..).map(|token| (mark, token)));
+        let stuck = writer.aging.front().is_some_and(|(mark, _)| *mark >= registry().safe());
+        if stuck && writer.aging.len() >= writer.batch * PATIENT_BATCHES {
+            registry().want();
         }
-        if press && !(writer.aging.is_empty() && writer.old.is_empty()) {
+    }
+
+    /// Frees all slots and indexes without destructors that no reader can see, and moves the epoch on for it.
+    #[cold]
+    fn collect_slots(&mut self) {
+        self.age_slots();
+        let writer = &mut *self.writer;
+        writer.free_safe(usize::MAX);
+        if !(writer.aging.is_empty() && writer.old.is_empty()) {
             registry().advance();
+            writer.free_safe(usize::MAX);
         }
         let safe = registry().safe();
-        let writer = &mut *self.writer;
-        while let Some(&(mark, token)) = writer.aging.front()
-            && mark < safe
-        {
-            writer.aging.pop_front();
-            writer.slab.slot(token).flags().store(0, Ordering::Relaxed);
-            writer.give(token);
-        }
         writer.old.retain(|(stamp, _)| *stamp >= safe);
     }
 
@@ -626,6 +652,17 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
 }
 
 impl<K, V, X> Writer<K, V, X> {
+    /// Frees up to `most` of the slots without destructors that no reader can see any more, oldest first.
+    fn free_safe(&mut self, most: usize) {
+        let safe = registry().safe();
+        for _ in 0..most {
+            let Some(&(_, token)) = self.aging.front().filter(|(mark, _)| *mark < safe) else { return };
+            self.aging.pop_front();
+            self.slab.slot(token).flags().store(0, Ordering::Relaxed);
+            self.give(token);
+        }
+    }
+
     /// Takes back the token of an empty slot.
     fn give(&mut self, token: u32) {
         if token < self.ceiling {

@@ -13,6 +13,11 @@ pub(crate) const GROUP: usize = 32;
 /// How often an explicit removal looks whether the readers have left before it settles for later.
 pub(crate) const PATIENCE: usize = 64;
 
+/// About a tenth of a microsecond.
+pub(crate) fn breathe() {
+    (0..8).for_each(|_| std::hint::spin_loop());
+}
+
 /// So many free slots are not worth a compaction.
 pub(crate) const SPARE: usize = 64;
 
