@@ -52,7 +52,7 @@ mod tally;
 mod threads;
 pub mod tracker;
 
-pub use buffer::{Buffer, BufferPool, OwnedBuffer};
+pub use buffer::{Buffer, BufferPool, BufferPoolBuilder, OwnedBuffer};
 pub use config::PoolSettings;
 pub use error::{AcquireError, BuildError, CloseError, PoolsError};
 pub use intern::{Interner, Istr};
