@@ -41,7 +41,7 @@ impl fmt::Display for Explanation {
         write!(f, "about {percent:.0} % of the entries would be evicted before it: ")?;
         write!(f, "the {} policy has it in its {} part", self.policy, self.segment)?;
         if let Some(frequency) = self.frequency {
-            write!(f, ", asked for about {frequency} times of late")?;
+            write!(f, ", asked for about {frequency} times")?;
         }
         write!(f, "; it weighs {} B", self.weight_bytes)?;
         match self.ttl_left {

@@ -11,6 +11,7 @@ mod chunked;
 mod compare;
 mod departed;
 mod epoch;
+pub(crate) mod group;
 mod inspect;
 mod leave;
 mod observe;
@@ -62,7 +63,7 @@ const EXPIRE_PER_LOCK: usize = 256;
 pub(crate) const EXPIRE_PER_SHARD: usize = 4096;
 /// The heaviest entry of a cache without a byte limit, for which weights are only reported. Keeps all sums in range.
 const WEIGHT_MAX: u64 = 1 << 32;
-/// An insertion passes on at most so many sampled requests to the shadow.
+/// An insertion passes on at most so many sampled requests to the shadow, its own among them.
 const SAMPLES_PER_INSERT: u32 = 2;
 /// A cache limited by bytes compares itself with its shadow's scale once in so many insertions of a shard.
 const FIT_EVERY: u64 = 1024;
@@ -484,6 +485,7 @@ where
     /// Makes room elsewhere after `put` and after the lock is released, and passes samples on.
     #[inline]
     pub(crate) fn settle<'a>(&'a self, hash: u64, departed: &mut Departed<'a, K, V>) {
+        threads::registry().advance_if_wanted();
         if self.budget.over().is_some() {
             self.balance(Some(self.shard_of(hash)), departed);
         }
@@ -504,7 +506,8 @@ where
     /// Shows sampled requests to the shadow.
     #[cold]
     fn show(&self, thread: usize, request: Option<u32>) {
-        self.shadow.record(self.stripes.take(thread, SAMPLES_PER_INSERT).chain(request), self.mean_cost());
+        let left = SAMPLES_PER_INSERT - u32::from(request.is_some());
+        self.shadow.record(self.stripes.take(thread, left).chain(request), self.mean_cost());
     }
 
     /// Counts a refusal, and removes the value that the refused one was to replace.

@@ -7,7 +7,7 @@ use std::mem::size_of;
 use std::sync::Arc;
 
 use crate::policy::NODE_BYTES;
-use crate::store::slots;
+use crate::store::group;
 
 /// A user's function from key and value to bytes.
 pub(crate) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u64 + Send + Sync>;
@@ -50,7 +50,7 @@ pub fn heap<K: Weigh, V: Weigh>(key: &K, value: &V) -> u64 {
 /// index, which is about three quarters full.
 pub(crate) const fn overhead<K, V>() -> u64 {
     const INDEX_BYTES: usize = 64 / 9 + 1;
-    (slots::slot_bytes::<K, V>() + NODE_BYTES + INDEX_BYTES) as u64
+    (group::slot_bytes::<K, V>() + NODE_BYTES + INDEX_BYTES) as u64
 }
 
 macro_rules! weightless {

@@ -17,6 +17,8 @@ mod chunked;
 mod compare;
 #[path = "../src/store/epoch.rs"]
 mod epoch;
+#[path = "../src/store/group.rs"]
+mod group;
 #[path = "../src/store/slots.rs"]
 mod slots;
 #[path = "../src/store/table.rs"]
@@ -63,8 +65,11 @@ mod sync {
 
     // Small numbers keep the models small.
     pub(crate) const CHUNK_BYTES: usize = 1;
+    pub(crate) const GROUP: usize = 4;
     pub(crate) const PATIENCE: usize = 1;
     pub(crate) const SPARE: usize = 0;
+
+    pub(crate) fn breathe() {}
 
     pub(crate) fn announce(cell: &AtomicU64, value: u64) {
         cell.store(value, Ordering::Relaxed);

@@ -51,8 +51,8 @@ pub struct MemorySettings {
     /// `auto` (90 % of the smallest control-group limit, else 75 % of the machine), a size (`1800MiB`) or a share
     /// of the machine (`80%`). Pressure levels are measured against it.
     pub limit: MemoryLimit,
-    /// What all caches together keep of their bytes when memory pressure becomes high, and again for as long as it stays:
-    /// `75%`. Those go first that are regretted least. `100%` evicts nothing.
+    /// What all caches together keep of their bytes, and pools of what they have idle, when memory pressure becomes high, and
+    /// again for as long as it stays: `75%`. Those go first that are regretted least. `100%` lets go of nothing.
     pub keep_when_high: Share,
     /// The same for critical pressure: `50%`.
     pub keep_when_critical: Share,

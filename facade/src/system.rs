@@ -110,7 +110,7 @@ impl Trimtab {
                 {
                     tracing::info!(%decision, "the memory budget moved bytes");
                 }
-                relief.tick(&caches, tick.pressure.level, &live.current(), started.elapsed());
+                relief.tick(&caches, &pools, tick.pressure.level, &live.current(), started.elapsed());
                 caches.publish_metrics();
                 pools.tick();
                 pools.publish_metrics();
@@ -333,8 +333,8 @@ impl Trimtab {
         removed
     }
 
-    /// Shrinks all caches together to a share of the bytes that they hold now, what is regretted least first, and gives the
-    /// memory back to the system; answers what that brought. The same happens by itself when memory pressure is high, see
+    /// Shrinks all caches together to a share of the bytes that they hold now, what is regretted least first, lets pools keep
+    /// the same share of what they have idle, and gives the memory back to the system; answers what that brought. The same happens by itself when memory pressure is high, see
     /// [`MemorySettings`](crate::MemorySettings). Blocks: call it from `tokio::task::spawn_blocking` if there is much.
     ///
     /// ```
@@ -350,7 +350,7 @@ impl Trimtab {
     /// # }
     /// ```
     pub fn shrink_to(&self, share: Share) -> Relieved {
-        crate::relief::relieve(&self.inner.caches, share, || self.inner.monitor.reclaim())
+        crate::relief::relieve(&self.inner.caches, &self.inner.pools, share, || self.inner.monitor.reclaim())
     }
 
     /// The HTTP API and the dashboard as a router, to be merged into a service of one's own.

@@ -1,6 +1,7 @@
 //! Pools of the assembled system: settings by name, changed while it runs, and shown among the metrics.
 
 use trimtab::Trimtab;
+use trimtab::config::Share;
 use trimtab::pool::{Manager, Never};
 
 struct Numbers;
@@ -37,5 +38,27 @@ async fn a_section_sizes_its_pool_and_a_patch_changes_it_and_is_taken_back() {
     assert_eq!(orders.stats().max, 20);
     assert!(tt.buffer_pool("orders").is_err(), "one name, one kind");
     assert!(tt.interner("hosts", 100).unwrap().intern("a") == tt.interner("hosts", 100).unwrap().intern("a"));
+    tt.shutdown().await;
+}
+
+#[tokio::test]
+async fn pools_let_go_of_what_is_idle_when_memory_is_asked_for() {
+    let tt = Trimtab::builder().no_file().set("pool.frames.min", 0).set("pool.orders.min", 1).start().await.unwrap();
+    let frames = tt.buffer_pool("frames").unwrap();
+    let orders = tt.resource_pool("orders", Numbers).unwrap();
+    drop((0..4).map(|_| frames.acquire(4_096)).collect::<Vec<_>>());
+    let (mut leased, held) = (Vec::new(), orders.acquire().await.unwrap());
+    for _ in 0..3 {
+        leased.push(orders.acquire().await.unwrap());
+    }
+    drop(leased);
+    let idle = orders.stats().idle;
+    let relieved = tt.shrink_to(Share::percent(50));
+    assert_eq!((relieved.trimmed.bytes, frames.stats().idle), (2 * 4_096, 2));
+    assert_eq!(relieved.trimmed.objects, 2 + idle.div_ceil(2));
+    assert_eq!(tt.shrink_to(Share::NONE).trimmed.bytes, 2 * 4_096);
+    assert_eq!((orders.stats().in_use, orders.stats().idle), (1, 0), "what is leased stays");
+    assert_eq!(*held, 7);
+    assert_eq!(tt.shrink_to(Share::ALL).trimmed, trimtab::pool::Trimmed::default());
     tt.shutdown().await;
 }

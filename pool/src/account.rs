@@ -43,7 +43,7 @@ impl Allocated {
         }
     }
 
-    fn plus(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             bytes: self.bytes.wrapping_add(other.bytes),
             freed: self.freed.wrapping_add(other.freed),

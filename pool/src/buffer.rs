@@ -7,12 +7,13 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use trimtab_config::{Share, check_name};
+use trimtab_config::{ByteSize, Share, check_name};
 
 use crate::config::{FOREVER, PoolSettings, check};
 use crate::error::BuildError;
@@ -56,7 +57,9 @@ struct Inner {
     name: Arc<str>,
     classes: [Stash<BytesMut>; CLASSES],
     budget: Arc<Budget>,
-    zero: bool,
+    zero: AtomicBool,
+    /// Buffers of each class that a clean-up and a trim leave.
+    min: AtomicUsize,
     settings: Mutex<PoolSettings>,
     next_period: Mutex<Instant>,
     oversize: AtomicU64,
@@ -116,7 +119,7 @@ impl Inner {
         if buffer.capacity() != SMALLEST << class {
             self.reshape(buffer, SMALLEST << class);
         }
-        if self.zero {
+        if self.zero.load(Ordering::Relaxed) {
             let capacity = buffer.capacity();
             buffer.resize(capacity, 0);
             buffer.clear();
@@ -128,7 +131,7 @@ impl Inner {
     #[cold]
     fn reshape(&self, buffer: &mut BytesMut, size: usize) {
         if buffer.capacity() > size {
-            if self.zero {
+            if self.zero.load(Ordering::Relaxed) {
                 let capacity = buffer.capacity();
                 buffer.resize(capacity, 0);
             }
@@ -148,7 +151,7 @@ impl Inner {
             }
             *next = now + self.settings.lock().cleanup_interval.get().min(FOREVER);
         }
-        self.each(|stash| stash.end_period(0))
+        self.each(|stash| stash.end_period(self.min.load(Ordering::Relaxed)))
     }
 
     fn each(&self, trim: impl Fn(&Stash<BytesMut>) -> usize) -> Trimmed {
@@ -167,16 +170,25 @@ impl BufferPool {
     ///
     /// [`BuildError`]: an impossible name.
     pub fn new(name: &str) -> Result<Self, BuildError> {
-        Self::with_settings(name, PoolSettings::default(), false)
+        Self::builder(name).build()
     }
 
-    /// A pool with settings. With `zero` each buffer is overwritten with zeros when it comes back, so that no secret of one
-    /// request can be read in another.
+    /// Describes a pool.
     ///
-    /// # Errors
+    /// ```
+    /// use trimtab_config::ByteSize;
+    /// use trimtab_pool::BufferPool;
     ///
-    /// [`BuildError`]: an impossible name, or settings that make no pool.
-    pub fn with_settings(name: &str, settings: PoolSettings, zero: bool) -> Result<Self, BuildError> {
+    /// let secrets = BufferPool::builder("secrets").max_bytes(ByteSize::mib(2)).zero_on_return(true).build()?;
+    /// secrets.acquire(32).extend_from_slice(b"overwritten when it comes back");
+    /// assert_eq!(secrets.settings().max_bytes, ByteSize::mib(2));
+    /// # Ok::<(), trimtab_pool::BuildError>(())
+    /// ```
+    pub fn builder(name: &str) -> BufferPoolBuilder {
+        BufferPoolBuilder { name: name.to_owned(), settings: PoolSettings::default() }
+    }
+
+    fn build(name: &str, settings: PoolSettings) -> Result<Self, BuildError> {
         check_name("pool", name)?;
         check(name, &settings)?;
         let budget = Budget::new(settings.max_bytes.as_usize());
@@ -184,7 +196,8 @@ impl BufferPool {
             name: name.into(),
             classes: std::array::from_fn(|class| Stash::new(budget.clone(), SMALLEST << class)),
             budget,
-            zero,
+            zero: settings.zero_on_return.into(),
+            min: AtomicUsize::new(settings.min as usize),
             next_period: Mutex::new(Instant::now() + settings.cleanup_interval.get().min(FOREVER)),
             settings: Mutex::new(settings),
             oversize: AtomicU64::new(0),
@@ -222,12 +235,13 @@ impl BufferPool {
         self.inner.clean_up_if_due()
     }
 
-    /// Lets go of a share of the idle buffers of each class; answers how many, and their bytes.
+    /// Lets go of a share of the idle buffers of each class, never below `min`; answers how many, and their bytes.
     pub fn trim_idle(&self, share: Share) -> Trimmed {
-        self.inner.each(|stash| stash.trim(share.get(), 0))
+        self.inner.each(|stash| stash.trim(share.get(), self.inner.min.load(Ordering::Relaxed)))
     }
 
-    /// Changes the settings while the pool is used. What is too much is dropped as it comes back.
+    /// Changes the settings while the pool is used. What is too much is dropped as it comes back, and so is what is idle and
+    /// not overwritten when `zero_on_return` is switched on.
     ///
     /// # Errors
     ///
@@ -236,9 +250,13 @@ impl BufferPool {
         check(&self.inner.name, &settings)?;
         self.inner.budget.set_limit(settings.max_bytes.as_usize());
         *self.inner.next_period.lock() = Instant::now() + settings.cleanup_interval.get().min(FOREVER);
+        self.inner.min.store(settings.min as usize, Ordering::Relaxed);
+        let zero = settings.zero_on_return;
+        let begins_to_zero = zero && !self.inner.zero.load(Ordering::Relaxed);
+        self.inner.zero.store(zero, Ordering::Relaxed);
         *self.inner.settings.lock() = settings;
-        if self.inner.budget.used() > self.inner.budget.limit() {
-            self.trim_idle(Share::ALL);
+        if begins_to_zero || self.inner.budget.used() > self.inner.budget.limit() {
+            self.inner.each(|stash| stash.trim(1.0, 0));
         }
         Ok(())
     }
@@ -287,6 +305,61 @@ impl BufferPool {
                 ObjectNumbers { in_use, idle, bytes, acquired, created, recycled, trimmed, ..ObjectNumbers::default() };
             self.inner.meters.publish_objects(&self.inner.name, &numbers);
         }
+    }
+}
+
+/// Describes a [`BufferPool`]; made by [`BufferPool::builder`]. What is not said stays at the defaults of [`PoolSettings`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder makes nothing before `build`"]
+pub struct BufferPoolBuilder {
+    name: String,
+    settings: PoolSettings,
+}
+
+impl BufferPoolBuilder {
+    /// Buffers of each class made at once.
+    pub fn initial(mut self, initial: u32) -> Self {
+        self.settings.initial = initial;
+        self
+    }
+
+    /// Buffers of each class that stay even when nobody asks.
+    pub fn min(mut self, min: u32) -> Self {
+        self.settings.min = min;
+        self
+    }
+
+    /// The most memory of all buffers together, idle or not.
+    pub fn max_bytes(mut self, max: ByteSize) -> Self {
+        self.settings.max_bytes = max;
+        self
+    }
+
+    /// Whether a buffer is overwritten with zeros when it comes back.
+    pub fn zero_on_return(mut self, zero: bool) -> Self {
+        self.settings.zero_on_return = zero;
+        self
+    }
+
+    /// How often the pool lets go of what it did not need.
+    pub fn cleanup_interval(mut self, interval: Duration) -> Self {
+        self.settings.cleanup_interval = interval.into();
+        self
+    }
+
+    /// Takes all settings from elsewhere, such as a file.
+    pub fn settings(mut self, settings: PoolSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Builds the pool and its first buffers.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`]: an impossible name, or settings that make no pool.
+    pub fn build(self) -> Result<BufferPool, BuildError> {
+        BufferPool::build(&self.name, self.settings)
     }
 }
 

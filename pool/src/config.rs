@@ -31,7 +31,7 @@ pub const GROWTH_MAX: f64 = 16.0;
 pub struct PoolSettings {
     /// Objects made when an object pool is built, or buffers of each class when a buffer pool is. Default: 0.
     pub initial: u32,
-    /// Resources or objects that are kept even when nobody asks. Default: 0, 2 or 4 by profile.
+    /// Resources, objects or buffers of each class that are kept even when nobody asks. Default: 0, 2 or 4 by profile.
     pub min: u32,
     /// The most resources, or the most objects kept; absent for 4, 10 or 50 resources and 50, 100 or 200 objects by
     /// profile.
@@ -40,6 +40,9 @@ pub struct PoolSettings {
     pub min_idle: u32,
     /// The most memory of all buffers, such as "16MiB". Buffer pools only. Default: 4, 16 or 64 MiB by profile.
     pub max_bytes: ByteSize,
+    /// Whether a buffer is overwritten with zeros when it comes back, so that nothing of one request can be read in another.
+    /// Buffer pools only; it costs a pass over the buffer. Default: false.
+    pub zero_on_return: bool,
     /// When more are needed, the pool grows to so many times its size, 1 to 16. Default: 1.5.
     pub growth_factor: f64,
     /// How often a pool looks back at its use and lets go of what it did not need. Default: "5m".
@@ -104,6 +107,7 @@ impl Settings for PoolSettings {
             max: None,
             min_idle: 0,
             max_bytes: profile.pick(ByteSize::mib(4), ByteSize::mib(16), ByteSize::mib(64)),
+            zero_on_return: false,
             growth_factor: 1.5,
             cleanup_interval: Duration::from_mins(5),
             timeout: Duration::from_secs(30),

@@ -164,7 +164,7 @@ pub struct CloseError {
 #[non_exhaustive]
 pub enum ManagerFault {
     /// It took too long.
-    #[error("{step} did not end within {limit:?}; look at the far side, or raise pool.{pool}.{step}_timeout")]
+    #[error("{step} did not end within {limit:?}; look at the far side, or raise pool.{pool}.{}", limit_of(.step))]
     TimedOut {
         /// Name of the pool.
         pool: Arc<str>,
@@ -235,6 +235,15 @@ pub enum PoolsError {
     Build(#[from] BuildError),
 }
 
+/// The setting that limits a step: a recycling is limited as a check is.
+fn limit_of(step: &str) -> &'static str {
+    match step {
+        "create" => "create_timeout",
+        "close" => "close_timeout",
+        _ => "check_timeout",
+    }
+}
+
 fn suggest(suggestion: Option<&String>) -> String {
     suggestion.map_or_else(String::new, |near| format!(" (did you mean \"{near}\"?)"))
 }
@@ -265,5 +274,16 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("raise pool.orders.max, or look for a leak in its report"), "{text}");
+    }
+
+    #[test]
+    fn a_slow_step_names_the_setting_that_limits_it() {
+        let settings = serde_json::to_value(crate::PoolSettings::default()).unwrap();
+        for step in ["create", "check", "recycle", "close"] {
+            let fault = ManagerFault::TimedOut { pool: "orders".into(), step, limit: Duration::from_secs(5) };
+            let text = fault.to_string();
+            let setting = text.rsplit_once("raise pool.orders.").unwrap().1;
+            assert!(settings.get(setting).is_some(), "{text}");
+        }
     }
 }

@@ -18,7 +18,7 @@
 //! | [`config`], [`stats`], [`metrics`], [`error`] | settings, numbers, their publication, every refusal with the way out |
 //!
 //! Inside, `stash` keeps idle objects and `demand` says how many are worth keeping. Unsafe code stands in `stash/slot`,
-//! `intern/words` and (with its feature) `account` only, each of which opens with what it relies on.
+//! `stash/seat`, `fence`, `intern/words` and (with its feature) `account` only, each of which opens with what it relies on.
 
 #![deny(unsafe_code)]
 
@@ -28,6 +28,7 @@ pub mod buffer;
 pub mod config;
 mod demand;
 pub mod error;
+mod fence;
 mod histogram;
 pub mod intern;
 #[cfg(feature = "tower")]
@@ -52,7 +53,7 @@ mod tally;
 mod threads;
 pub mod tracker;
 
-pub use buffer::{Buffer, BufferPool, OwnedBuffer};
+pub use buffer::{Buffer, BufferPool, BufferPoolBuilder, OwnedBuffer};
 pub use config::PoolSettings;
 pub use error::{AcquireError, BuildError, CloseError, PoolsError};
 pub use intern::{Interner, Istr};

@@ -16,6 +16,7 @@
 //! | `trimtab_pool_wait_seconds` | gauge | pool, quantile (`0.5`, `0.9`, `0.99`) | seconds, over the last periods |
 //! | `trimtab_pool_bytes` | gauge | pool | bytes of a buffer pool or of an interner's words |
 //! | `trimtab_pool_saved_bytes_total` | counter | pool | bytes that an interner did not store again |
+//! | `trimtab_pool_request_bytes` | histogram | pool | bytes that a request allocated (`ScopeLayer`, with feature `account`) |
 
 use std::sync::OnceLock;
 
@@ -61,6 +62,16 @@ pub const WAIT_SECONDS: &str = "trimtab_pool_wait_seconds";
 pub const BYTES: &str = "trimtab_pool_bytes";
 /// Bytes that were not stored again.
 pub const SAVED_BYTES: &str = "trimtab_pool_saved_bytes_total";
+
+/// Bytes that a request allocated.
+pub const REQUEST_BYTES: &str = "trimtab_pool_request_bytes";
+
+/// The handle of what requests allocate, for the layer that sees them end.
+#[cfg(all(feature = "account", feature = "tower"))]
+pub(crate) fn request_bytes(pool: &str) -> metrics::Histogram {
+    metrics::describe_histogram!(REQUEST_BYTES, Unit::Bytes, "Bytes that a request asked of the allocator");
+    metrics::histogram!(REQUEST_BYTES, "pool" => pool.to_owned())
+}
 
 /// The handles of one pool, resolved when they are first needed.
 #[derive(Debug, Default)]

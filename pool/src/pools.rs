@@ -324,7 +324,7 @@ impl Pools {
     ///
     /// [`PoolsError`]: an impossible name, a name of another kind, a full registry.
     pub fn buffer_pool(&self, name: &str) -> Result<BufferPool, PoolsError> {
-        self.open(name, |settings| BufferPool::with_settings(name, settings, false))
+        self.open(name, |settings| BufferPool::builder(name).settings(settings).build())
     }
 
     /// The interner of this name: the same one for all callers. The first one's `make` counts, such as

@@ -1,7 +1,8 @@
 //! Idle objects: a few in a seat of each thread, the rest in one list behind a lock.
 //!
 //! A thread looks into its own seat, then into the list, then into the seats of others, and only then is a new object
-//! made. So the usual round trip touches one cache line that no other thread writes, and yet no object is out of reach.
+//! made. So the usual round trip touches one cache line that no other thread writes, without a locked instruction, and yet no
+//! object is out of reach.
 //!
 //! The budget counts what the stash *owns*, idle or not. It changes when objects are made and dropped, never when they come
 //! and go, which is why a limit costs nothing on the way. An object beyond the budget is a *guest*: it is dropped when it
@@ -10,6 +11,7 @@
 //! Each object carries the number of the period in which it last came back. Those that a period did not touch were not
 //! needed in it, so counting the others gives the demand of the period without a counter that all threads write.
 
+mod seat;
 mod slot;
 
 use std::fmt;
@@ -18,12 +20,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use self::slot::Slot;
+use self::seat::Seat;
 use crate::demand::Demand;
-use crate::threads;
-
-/// Objects in the seat of one thread.
-const SLOTS: usize = 4;
+use crate::{fence, threads};
 
 /// An object with what the stash must know of it.
 #[derive(Debug)]
@@ -44,19 +43,19 @@ impl<T> Node<T> {
 
 /// A thread's own objects and counts, in a cache line of their own.
 #[repr(align(128))]
-struct Seat<T> {
-    slots: [Slot<Node<T>>; SLOTS],
+struct Place<T> {
+    seat: Seat<Node<T>>,
     pulled: AtomicU64,
     returned: AtomicU64,
 }
 
-impl<T> Seat<T> {
-    fn new() -> Self {
-        Self { slots: std::array::from_fn(|_| Slot::new()), pulled: AtomicU64::new(0), returned: AtomicU64::new(0) }
+impl<T> Place<T> {
+    fn new(quiets: bool) -> Self {
+        Self { seat: Seat::new(quiets), pulled: AtomicU64::new(0), returned: AtomicU64::new(0) }
     }
 }
 
-/// Counts without a locked instruction: only the seat's thread writes.
+/// Counts without a locked instruction: only the place's thread writes.
 #[inline]
 fn count(counter: &AtomicU64) {
     counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -115,7 +114,7 @@ pub(crate) struct Counts {
 
 /// Idle objects of one sort and weight.
 pub(crate) struct Stash<T> {
-    seats: Box<[Seat<T>]>,
+    places: Box<[Place<T>]>,
     list: Mutex<Vec<Box<Node<T>>>>,
     budget: Arc<Budget>,
     weight: usize,
@@ -139,15 +138,16 @@ impl<T: Send> fmt::Debug for Stash<T> {
     }
 }
 
-fn seats() -> usize {
+fn places() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).saturating_mul(4).clamp(16, 128)
 }
 
 impl<T: Send> Stash<T> {
     /// A stash whose objects weigh `weight` each.
     pub(crate) fn new(budget: Arc<Budget>, weight: usize) -> Self {
+        let quiets = fence::prepare();
         Self {
-            seats: (0..seats()).map(|_| Seat::new()).collect(),
+            places: (0..places()).map(|_| Place::new(quiets)).collect(),
             list: Mutex::new(Vec::new()),
             budget,
             weight,
@@ -165,16 +165,16 @@ impl<T: Send> Stash<T> {
     }
 
     #[inline]
-    fn seat(&self) -> Option<&Seat<T>> {
-        threads::number().and_then(|number| self.seats.get(number))
+    fn place(&self) -> Option<&Place<T>> {
+        threads::number().and_then(|number| self.places.get(number))
     }
 
     /// An idle object, if there is one.
     #[inline]
     pub(crate) fn pull(&self) -> Option<Box<Node<T>>> {
-        if let Some(seat) = self.seat() {
-            count(&seat.pulled);
-            if let Some(node) = seat.slots.iter().find_map(Slot::take) {
+        if let Some(place) = self.place() {
+            count(&place.pulled);
+            if let Some(node) = place.seat.take() {
                 return Some(node);
             }
         } else {
@@ -186,7 +186,7 @@ impl<T: Send> Stash<T> {
     #[cold]
     fn pull_elsewhere(&self) -> Option<Box<Node<T>>> {
         let listed = self.list.lock().pop();
-        listed.or_else(|| self.seats.iter().flat_map(|seat| &seat.slots).find_map(Slot::take))
+        listed.or_else(|| self.places.iter().find_map(|place| place.seat.steal()))
     }
 
     /// A new object around `value`, counted if there is room.
@@ -218,15 +218,13 @@ impl<T: Send> Stash<T> {
     /// An object comes back, clean.
     #[inline]
     pub(crate) fn put(&self, mut node: Box<Node<T>>) {
-        if let Some(seat) = self.seat() {
-            count(&seat.returned);
+        if let Some(place) = self.place() {
+            count(&place.returned);
             if node.owned && !self.budget.is_exceeded() {
                 node.period = self.period.load(Ordering::Relaxed);
-                for slot in &seat.slots {
-                    match slot.fill(node) {
-                        Ok(()) => return,
-                        Err(back) => node = back,
-                    }
+                match place.seat.fill(node) {
+                    Ok(()) => return,
+                    Err(back) => node = back,
                 }
             }
         } else {
@@ -308,7 +306,7 @@ impl<T: Send> Stash<T> {
 
     fn all_idle(&self) -> Vec<Box<Node<T>>> {
         let mut idle = std::mem::take(&mut *self.list.lock());
-        idle.extend(self.seats.iter().flat_map(|seat| &seat.slots).filter_map(Slot::take));
+        idle.extend(self.places.iter().flat_map(|place| std::iter::from_fn(|| place.seat.steal())));
         idle
     }
 
@@ -330,7 +328,7 @@ impl<T: Send> Stash<T> {
 
     /// Objects idle.
     pub(crate) fn idle(&self) -> usize {
-        let seated = self.seats.iter().flat_map(|seat| &seat.slots).filter(|slot| slot.is_full()).count();
+        let seated = self.places.iter().map(|place| place.seat.held()).sum::<usize>();
         seated + self.list.lock().len()
     }
 
@@ -345,12 +343,13 @@ impl<T: Send> Stash<T> {
 
     /// Numbers of all threads. They are exact when nobody is at work.
     pub(crate) fn counts(&self) -> Counts {
-        let sum = |rest: &AtomicU64, of: fn(&Seat<T>) -> &AtomicU64| {
-            rest.load(Ordering::Relaxed) + self.seats.iter().map(|seat| of(seat).load(Ordering::Relaxed)).sum::<u64>()
+        let sum = |rest: &AtomicU64, of: fn(&Place<T>) -> &AtomicU64| {
+            rest.load(Ordering::Relaxed)
+                + self.places.iter().map(|place| of(place).load(Ordering::Relaxed)).sum::<u64>()
         };
         Counts {
-            pulled: sum(&self.pulled, |seat| &seat.pulled),
-            returned: sum(&self.returned, |seat| &seat.returned),
+            pulled: sum(&self.pulled, |place| &place.pulled),
+            returned: sum(&self.returned, |place| &place.returned),
             created: self.created.load(Ordering::Relaxed),
             discarded: self.discarded.load(Ordering::Relaxed),
             trimmed: self.trimmed.load(Ordering::Relaxed),

@@ -6,12 +6,10 @@
 #![allow(unsafe_code, reason = "see above")]
 
 use trimtab_config::{ByteSize, Share};
-use trimtab_pool::{BufferPool, PoolSettings};
+use trimtab_pool::BufferPool;
 
 fn pool(max: ByteSize, zero: bool) -> BufferPool {
-    let mut settings = PoolSettings::default();
-    settings.max_bytes = max;
-    BufferPool::with_settings("buffers", settings, zero).unwrap()
+    BufferPool::builder("buffers").min(0).max_bytes(max).zero_on_return(zero).build().unwrap()
 }
 
 #[test]
@@ -82,6 +80,40 @@ fn zeroed_buffers_show_nothing_of_their_last_user() {
         assert_eq!(buffer.as_ptr().addr(), address, "the same memory");
         assert_eq!(behind_the_length(&mut buffer), expected);
     }
+}
+
+#[test]
+fn zeroing_is_a_setting_that_can_be_switched_on_while_the_pool_runs() {
+    let pool = pool(ByteSize::mib(1), false);
+    pool.acquire(1_024).extend_from_slice(&[0xAA; 1_024]);
+    let mut settings = pool.settings();
+    settings.zero_on_return = true;
+    pool.apply(settings.clone()).unwrap();
+    assert_eq!(pool.stats().idle, 0, "what was not overwritten is not given out again");
+    let filled = |mut buffer: trimtab_pool::Buffer<'_>| buffer.extend_from_slice(&[0xAA; 1_024]);
+    filled(pool.acquire(1_024));
+    assert_eq!(behind_the_length(&mut pool.acquire(1_024)), 0);
+    settings.zero_on_return = false;
+    pool.apply(settings).unwrap();
+    assert_eq!(pool.stats().idle, 1, "nothing is dropped when it is switched off");
+    filled(pool.acquire(1_024));
+    assert_eq!(behind_the_length(&mut pool.acquire(1_024)), 0xAA);
+}
+
+#[test]
+fn the_least_of_each_class_stays() {
+    let pool = BufferPool::builder("buffers").min(2).max_bytes(ByteSize::mib(1)).build().unwrap();
+    for capacity in [1_024, 4_096] {
+        drop((0..5).map(|_| pool.acquire(capacity)).collect::<Vec<_>>());
+    }
+    let freed = pool.trim_idle(Share::ALL);
+    assert_eq!((freed.objects, freed.bytes), (6, 3 * 1_024 + 3 * 4_096));
+    assert_eq!(pool.trim_idle(Share::ALL).objects, 0);
+    assert_eq!((pool.stats().idle, pool.stats().bytes_idle), (4, 2 * 1_024 + 2 * 4_096));
+    let mut settings = pool.settings();
+    settings.max_bytes = ByteSize::kib(4);
+    pool.apply(settings).unwrap();
+    assert_eq!(pool.stats().bytes_owned, 0, "the budget of bytes comes before the least");
 }
 
 /// The first byte behind the length of a buffer that was filled once.

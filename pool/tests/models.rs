@@ -16,6 +16,8 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
+#[path = "../src/stash/seat.rs"]
+mod seat;
 #[path = "../src/stash/slot.rs"]
 mod slot;
 #[path = "../src/resource/waiters.rs"]
@@ -24,9 +26,26 @@ mod waiters;
 mod words;
 
 mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU8};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32};
+    pub(crate) use loom::thread::yield_now as pause;
+
+    /// A checker knows no fence that one thread imposes on others; fences on both sides are what it amounts to.
+    pub(crate) mod fence {
+        use loom::sync::atomic::{Ordering, fence};
+
+        pub(crate) fn lightly() {
+            fence(Ordering::SeqCst);
+        }
+
+        pub(crate) fn everywhere() {
+            fence(Ordering::SeqCst);
+        }
+    }
 
     // Small numbers keep the models small.
+    pub(crate) const SLOTS: usize = 1;
+    pub(crate) const CALM: u32 = 1;
+    pub(crate) const PATIENCE: u32 = 2;
     pub(crate) const CHUNK: usize = 32;
     pub(crate) const SMALLEST: usize = 2;
 
@@ -41,16 +60,25 @@ mod sync {
         pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
             self.0.lock().unwrap()
         }
+
+        pub(crate) fn try_lock(&self) -> Option<loom::sync::MutexGuard<'_, T>> {
+            self.0.try_lock().ok()
+        }
     }
 }
 
+use seat::Seat;
 use slot::Slot;
 use waiters::{Look, Priority, Ticket, Waiter, Waiters};
 use words::Shard;
 
 fn check(model: impl Fn() + Sync + Send + 'static) {
+    check_within(3, model);
+}
+
+fn check_within(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(preemptions);
     builder.max_branches = 20_000;
     builder.check(model);
 }
@@ -98,6 +126,54 @@ fn what_the_owner_wrote_is_seen_by_whoever_takes() {
         assert!(slot.fill(Box::new((7_u64, 8_u64))).is_ok());
         let taken = thief.join().unwrap();
         assert!(matches!(taken, None | Some((7, 8))));
+    });
+}
+
+/// An owner that takes twice and fills in between, beside thieves: quiet, made loud, and quiet again.
+fn rob(quiets: bool, thieves: usize) {
+    let alive = Arc::new(AtomicUsize::new(2));
+    let seat = Arc::new(Seat::new(quiets));
+    assert!(seat.fill(Box::new(Counted(alive.clone()))).is_ok());
+    let thieves: Vec<_> = (0..thieves)
+        .map(|_| {
+            let seat = seat.clone();
+            thread::spawn(move || usize::from(seat.steal().is_some()))
+        })
+        .collect();
+    let first = usize::from(seat.take().is_some());
+    let refused = usize::from(seat.fill(Box::new(Counted(alive.clone()))).is_err());
+    let second = usize::from(seat.take().is_some());
+    let stolen = thieves.into_iter().map(|thief| thief.join().unwrap()).sum::<usize>();
+    let left = usize::from(seat.take().is_some());
+    let found = [first, refused, second, stolen, left];
+    assert_eq!(found.iter().sum::<usize>(), 2, "first, refused, second, stolen, left: {found:?}");
+    assert_eq!(alive.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn an_object_of_a_seat_is_taken_once_by_its_owner_or_a_thief() {
+    check_within(2, || rob(true, 1));
+    check_within(2, || rob(false, 1));
+}
+
+#[test]
+fn an_owner_meets_two_thieves() {
+    // Three threads have too many ways for three preemptions.
+    check_within(1, || rob(true, 2));
+}
+
+#[test]
+fn what_the_owner_wrote_is_seen_by_a_thief() {
+    check(|| {
+        let seat = Arc::new(Seat::new(true));
+        let thief = {
+            let seat = seat.clone();
+            thread::spawn(move || seat.steal().map(|object| *object))
+        };
+        assert!(seat.fill(Box::new((7_u64, 8_u64))).is_ok());
+        let own = seat.take().map(|object| *object);
+        let stolen = thief.join().unwrap();
+        assert!(matches!((own, stolen), (Some((7, 8)), None) | (None, Some((7, 8)))));
     });
 }
 

@@ -23,8 +23,9 @@ const LEAST: f64 = 0.002;
 const DONOR_STEP: f64 = 0.1;
 /// Smaller steps are not made.
 const STEP_LEAST: u64 = 4096;
-/// Sizes of the receiver that are considered.
-const GOALS: [f64; 3] = [1.25, 2.0, 4.0];
+/// Sizes of the receiver that are considered: those that are simulated, and some between, since a donor's spare room may
+/// reach only so far.
+const GOALS: [f64; 6] = [1.25, 1.5, 1.75, 2.0, 3.0, 4.0];
 /// The nearest simulated sizes below the own.
 const NEAR: f64 = 0.8;
 const FAR: f64 = 0.5;
@@ -196,6 +197,18 @@ mod tests {
         let step = propose(&[flat, standing(1.0, BEFORE_A_CLIFF)], 0, LIMIT).unwrap();
         assert_eq!((step.from, step.to, step.way), (Some(0), 1, LIMIT));
         assert_eq!(propose(&[standing(1.0, ON_A_CLIFF), standing(1.0, CONCAVE)], 0, LIMIT / 50), None);
+    }
+
+    #[test]
+    fn a_cliff_between_two_simulated_sizes_is_reached_with_spare_room() {
+        // What is left to the donor is worth as much as all that the receiver can gain, so only its spare room may go.
+        let mut donor = standing(1.0, [0.95; 7]);
+        donor.spare = LIMIT / 5 * 4;
+        let step = propose(&[donor.clone(), standing(1.0, BEFORE_A_CLIFF)], 0, LIMIT / 50).unwrap();
+        assert_eq!((step.from, step.to, step.loss.value), (Some(0), 1, 0.0));
+        donor.spare = LIMIT / 5;
+        donor.curve = Some(Curve::of_ratios(ON_A_CLIFF, 0.005, LIMIT));
+        assert_eq!(propose(&[donor, standing(1.0, BEFORE_A_CLIFF)], 0, LIMIT / 50), None);
     }
 
     #[test]

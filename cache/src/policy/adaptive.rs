@@ -48,6 +48,8 @@ const CHANCE_BITS: u32 = 7;
 pub(crate) struct Adaptive {
     /// What the shadow has chosen; `None` when the dials are fixed.
     arm: Option<Arc<Arm>>,
+    /// The number of the arm whose dials these are.
+    followed: u8,
     dials: Dials,
     queues: Queues<3>,
     /// Share of the capacity that the window may have, as the dial says, and that `Main` may have of what is not the window.
@@ -76,6 +78,7 @@ impl Adaptive {
     pub(crate) fn with_dials(dials: Dials, expected: usize) -> Self {
         Self {
             arm: None,
+            followed: 0,
             dials,
             queues: Queues::default(),
             goal: share(dials.window),
@@ -194,13 +197,14 @@ impl Adaptive {
     }
 
     /// Follows the shadow's choice.
+    #[inline]
     fn follow(&mut self) {
-        if let Some(arm) = &self.arm {
-            let dials = arm.dials();
-            if dials != self.dials {
-                self.dials = dials;
-                (self.goal, self.protected) = (share(dials.window), share(dials.protected));
-            }
+        if let Some(arm) = &self.arm
+            && arm.number() != self.followed
+        {
+            self.followed = arm.number();
+            self.dials = arm.dials();
+            (self.goal, self.protected) = (share(self.dials.window), share(self.dials.protected));
         }
     }
 

@@ -47,7 +47,8 @@ impl Dials {
             }
             (Admit::Frequency, window) if window > 0.2 => "frequency behind a wide window, like W-TinyLFU",
             (Admit::Frequency, _) => "frequency behind a small window, like W-TinyLFU",
-            (Admit::Ghost, _) if !self.fill => "newcomers leave first unless they return, like S3-FIFO and ARC",
+            (Admit::Ghost, _) if !self.fill => "newcomers leave first unless they return, like S3-FIFO",
+            (Admit::Ghost, window) if window > 0.2 => "newcomers have a third, and prove themselves there, like 2Q and ARC",
             (Admit::Ghost, window) if window > 0.05 => "proven entries first, like 2Q and S3-FIFO",
             (Admit::Ghost, _) => "what came first stays, like CLOCK-Pro and LIRS",
         }
@@ -59,7 +60,7 @@ const fn arm(window: f32, admit: Admit, fill: bool, promote: u8, protected: f32,
 }
 
 /// The arms; the first is the start and the best single one.
-pub(crate) const ARMS: [Dials; 8] = [
+pub(crate) const ARMS: [Dials; 9] = [
     // 2Q and S3-FIFO, but keeps what came first.
     arm(0.10, Admit::Ghost, true, 2, 1.0, 5),
     // W-TinyLFU with a small window: Zipf, stable popularity, block traces.
@@ -76,6 +77,8 @@ pub(crate) const ARMS: [Dials; 8] = [
     arm(0.90, Admit::Ghost, true, 1, 1.0, 5),
     // W-TinyLFU that forgets fast: popularity that drifts.
     arm(0.10, Admit::Frequency, true, 0, 0.8, 1),
+    // 2Q with a window of a third: small caches before databases, where ARC does well.
+    arm(0.30, Admit::Ghost, true, 1, 1.0, 5),
 ];
 
 #[cfg(test)]

@@ -59,8 +59,13 @@ const N: usize = ARMS.len();
 pub(crate) struct Arm(AtomicU8);
 
 impl Arm {
+    #[inline]
+    pub(crate) fn number(&self) -> u8 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn dials(&self) -> Dials {
-        ARMS[usize::from(self.0.load(Ordering::Relaxed)) % N]
+        ARMS[usize::from(self.number()) % N]
     }
 
     pub(crate) fn choose(&self, number: usize) {

@@ -25,6 +25,8 @@
 
 #![allow(unsafe_code, reason = "hands out references into slots that other threads reuse")]
 
+#[path = "arena/entry.rs"]
+mod entry;
 #[path = "arena/garbage.rs"]
 mod garbage;
 #[path = "arena/search.rs"]
@@ -37,12 +39,14 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::slots::{EXPIRES, HELD, LIVE, Scales, Slab, Slot, note};
-use super::sync::{AtomicPtr, AtomicU8, AtomicU64, Mutex, MutexGuard, PATIENCE};
+use super::group::{EXPIRES, HELD, LIVE, Slot, slot_bytes};
+use super::slots::{Scales, Slab, note};
+use super::sync::{AtomicPtr, AtomicU8, AtomicU64, Mutex, MutexGuard, PATIENCE, breathe};
 use super::table::Table;
 use super::threads::{Pin, pin, registry};
 use crate::expiry::NEVER;
 use crate::policy::USES_MAX;
+pub(crate) use entry::{Counter, Entry, Pair, Shared, Taken};
 pub(crate) use garbage::Garbage;
 pub(crate) use search::Look;
 
@@ -55,8 +59,12 @@ const LIMBO_MAX: usize = 1 << 24;
 const FIRST_ROOM: usize = 9;
 
 /// Slots without destructors wait in limbo for up to so many others, or for so many bytes.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 const BATCH_BYTES: usize = 32 << 10;
+/// So many slots without destructors are freed after a write: one more than it can have put into limbo.
+const FREE_AT_ONCE: usize = 2;
+/// A shard that only grows looks after outgrown indexes once in so many insertions.
+const LOOK_EVERY: usize = 64;
 /// A batch is at most this part of the entries that are expected.
 const BATCH_PART: usize = 64;
 /// So many batches wait for somebody else to move the epoch on before it is done for them.
@@ -78,11 +86,11 @@ struct Index<K, V> {
 impl<K, V> Index<K, V> {
     /// The entry under a token that was met in the index while it could not be reused, if its key is the one.
     #[inline]
-    fn pick(&self, token: u32, hash: u32, is: impl Fn(&K) -> bool) -> Option<Entry<'_, K, V>> {
-        let slot = self.slab.slots.get(token)?;
+    fn pick(&self, token: u32, is: impl Fn(&K) -> bool) -> Option<Entry<'_, K, V>> {
+        let slot = self.slab.get(token)?;
+        // The key at once: where the tag fits, the hash does not in a few cases of a hundred, and lies in another line.
         // SAFETY: invariants 1 and 2; a pin was there before the token was read, or the lock is held.
-        let fits = slot.hash.load(Ordering::Relaxed) == hash && is(unsafe { &slot.pair().0 });
-        fits.then_some(Entry { slot, slab: &self.slab, token })
+        is(unsafe { &slot.pair().0 }).then_some(Entry { slot, slab: &self.slab })
     }
 }
 
@@ -121,148 +129,6 @@ struct Writer<K, V, X> {
     state: X,
 }
 
-/// What is stored for a key.
-pub(crate) struct Pair<K, V> {
-    pub(crate) key: K,
-    pub(crate) value: V,
-    pub(crate) hash: u32,
-    /// Bytes, overhead included.
-    pub(crate) weight: u64,
-    /// Nanoseconds on the cache's clock, or [`NEVER`].
-    pub(crate) deadline: u64,
-    /// For the rule that moves the deadline with use, if there is one.
-    pub(crate) span: Option<[u64; 2]>,
-}
-
-/// An entry that a reader has found.
-pub(crate) struct Entry<'p, K, V> {
-    slot: &'p Slot<K, V>,
-    slab: &'p Slab<K, V>,
-    pub(crate) token: u32,
-}
-
-impl<K, V> Clone for Entry<'_, K, V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<K, V> Copy for Entry<'_, K, V> {}
-
-impl<'p, K, V> Entry<'p, K, V> {
-    #[inline]
-    fn pair(&self) -> &'p (K, V) {
-        // SAFETY: an `Entry` is only made where the pair stays filled for 'p: found under a pin that lives for 'p, or under
-        // a lock that is held for 'p.
-        unsafe { self.slot.pair() }
-    }
-
-    #[inline]
-    pub(crate) fn key(&self) -> &'p K {
-        &self.pair().0
-    }
-
-    #[inline]
-    pub(crate) fn value(&self) -> &'p V {
-        &self.pair().1
-    }
-
-    /// Nanoseconds, or [`NEVER`].
-    #[inline]
-    pub(crate) fn deadline(&self) -> u64 {
-        if self.slot.flag(EXPIRES) { self.slab.deadline(self.token) } else { NEVER }
-    }
-
-    /// Whether the entry may expire at all; if not, no clock needs to be read.
-    #[inline]
-    pub(crate) fn may_expire(&self) -> bool {
-        self.slot.flag(EXPIRES)
-    }
-
-    /// What was stored with the entry for the rule that moves its deadline. Only where every entry has that.
-    pub(crate) fn span(&self) -> Option<[u64; 2]> {
-        let cells = self.slab.spans.get()?.get(self.token)?;
-        Some([cells[0].load(Ordering::Relaxed), cells[1].load(Ordering::Relaxed)])
-    }
-
-    /// Moves the deadline of an entry that can expire, never to an earlier time; needs no lock. Whoever found the entry keeps
-    /// its slot from being reused, so this cannot hit another entry.
-    pub(crate) fn postpone(&self, deadline: u64) {
-        if let Some(cell) = self.slab.deadlines.get().and_then(|deadlines| deadlines.get(self.token)) {
-            cell.fetch_max(deadline.min(NEVER - 1), Ordering::Relaxed);
-        }
-    }
-
-    /// Bytes, overhead included; the same number that was added to the budget.
-    pub(crate) fn weight(&self) -> u64 {
-        self.slab.weight(self.token)
-    }
-
-    pub(crate) fn hash(&self) -> u32 {
-        self.slot.hash.load(Ordering::Relaxed)
-    }
-
-    /// Counts a use.
-    #[inline]
-    pub(crate) fn touch(self) {
-        self.counter().touch();
-    }
-
-    /// Where the uses of the entry are counted.
-    #[inline]
-    pub(crate) fn counter(self) -> Counter<'p> {
-        Counter(&self.slot.uses)
-    }
-}
-
-/// Counts the uses of an entry.
-#[derive(Clone, Copy)]
-pub(crate) struct Counter<'p>(&'p AtomicU8);
-
-impl Counter<'_> {
-    /// Counts a use. Writes nothing once the count is full; races may lose a count, by design.
-    #[inline]
-    pub(crate) fn touch(self) {
-        let uses = self.0.load(Ordering::Relaxed);
-        if uses < USES_MAX {
-            self.0.store(uses + 1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// What a removal yields.
-pub(crate) enum Taken<'a, K, V> {
-    /// Nobody was reading.
-    Moved(K, V),
-    /// Somebody may be reading; this borrows what they do.
-    Shared(Shared<'a, K, V>),
-}
-
-impl<K, V> Taken<'_, K, V> {
-    /// What was taken.
-    pub(crate) fn pair(&self) -> (&K, &V) {
-        match self {
-            Self::Moved(key, value) => (key, value),
-            Self::Shared(shared) => shared.pair(),
-        }
-    }
-}
-
-/// A pair in limbo, readable while this lives.
-pub(crate) struct Shared<'a, K, V> {
-    slot: &'a Slot<K, V>,
-    /// Taken before the lock was released, and so before anyone could reclaim the slot.
-    _pin: Pin,
-}
-
-impl<K, V> Shared<'_, K, V> {
-    pub(crate) fn pair(&self) -> (&K, &V) {
-        // SAFETY: the slot went into limbo under the lock that was held when `_pin` was taken; invariant 2.
-        let (key, value) = unsafe { self.slot.pair() };
-        (key, value)
-    }
-}
-
 impl<K, V, X> Arena<K, V, X> {
     pub(crate) fn new(expected: usize, scales: Scales, state: X) -> Self {
         let writer = Writer {
@@ -272,7 +138,7 @@ impl<K, V, X> Arena<K, V, X> {
             next: 0,
             free: Vec::new(),
             ceiling: u32::MAX,
-            batch: (expected / BATCH_PART).clamp(1, const { batch_len(size_of::<Slot<K, V>>()) }),
+            batch: (expected / BATCH_PART).clamp(1, const { batch_len(slot_bytes::<K, V>()) }),
             fresh: Vec::new(),
             aging: VecDeque::new(),
             old: Vec::new(),
@@ -299,7 +165,21 @@ impl<K, V, X> Arena<K, V, X> {
         pin(needs_drop::<(K, V)>())
     }
 
+    #[inline]
     pub(crate) fn lock(&self) -> Locked<'_, K, V, X> {
+        self.try_lock().unwrap_or_else(|| self.lock_contended())
+    }
+
+    /// Writers hold the lock for less than a microsecond, and to be put to sleep and woken takes tens of them: so look a few
+    /// microseconds long before that.
+    #[cold]
+    fn lock_contended(&self) -> Locked<'_, K, V, X> {
+        for _ in 0..PATIENCE {
+            breathe();
+            if let Some(locked) = self.try_lock() {
+                return locked;
+            }
+        }
         Locked { arena: self, writer: self.writer.0.lock() }
     }
 
@@ -349,7 +229,7 @@ impl<K, V, X> Arena<K, V, X> {
         drop(locked);
         for token in tokens {
             // As an `Entry` must be: live under the lock after the pin was taken, so not reclaimed before it ends.
-            visit(Entry { slot: slab.slot(token), slab: &slab, token });
+            visit(Entry { slot: slab.slot(token), slab: &slab });
         }
     }
 }
@@ -366,9 +246,9 @@ impl<K, V, X> Drop for Arena<K, V, X> {
             for token in 0..writer.writer.next {
                 let slot = writer.writer.slab.slot(token);
                 if slot.flag(HELD) {
-                    slot.flags.store(0, Ordering::Relaxed);
+                    slot.flags().store(0, Ordering::Relaxed);
                     // SAFETY: invariant 4: it is filled; the flag is gone, so that nobody drops it again.
-                    slot.pair.with_mut(|pair| unsafe { (*pair).assume_init_drop() });
+                    slot.cell().with_mut(|pair| unsafe { (*pair).assume_init_drop() });
                 }
             }
         }
@@ -421,7 +301,7 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
     #[inline]
     pub(crate) fn find(&self, hash: u32, is: impl Fn(&K) -> bool) -> Option<u32> {
         let index = self.index()?;
-        index.table.find(hash, |token| index.pick(token, hash, &is).map(|entry| entry.token))
+        index.table.find(hash, |token| index.pick(token, &is).map(|entry| entry.token()))
     }
 
     /// Whether an entry is held under a token.
@@ -436,7 +316,7 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
     /// When there is none.
     pub(crate) fn entry(&self, token: u32) -> Entry<'_, K, V> {
         assert!(self.is_live(token), "token {token} names an entry");
-        Entry { slot: self.writer.slab.slot(token), slab: &self.writer.slab, token }
+        Entry { slot: self.writer.slab.slot(token), slab: &self.writer.slab }
     }
 
     /// Tokens of live entries, from one on, in order.
@@ -472,7 +352,7 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
     /// Puts a pair of the same hash in the place of a live entry; its count of uses goes on. Answers the new token.
     pub(crate) fn replace(&mut self, old: u32, new: Pair<K, V>) -> u32 {
         let entry = self.entry(old);
-        let (hash, uses) = (entry.hash(), entry.slot.uses.load(Ordering::Relaxed));
+        let (hash, uses) = (entry.hash(), entry.slot.uses().load(Ordering::Relaxed));
         debug_assert_eq!(hash, new.hash);
         let new = self.fill(new, (uses + 1).min(USES_MAX));
         let replaced = self.index().is_some_and(|index| index.table.replace(hash, old, new));
@@ -483,7 +363,7 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
 
     /// Takes a live entry out. It is dropped by `collect`, now or later.
     pub(crate) fn remove(&mut self, token: u32) {
-        let hash = self.writer.slab.slot(token).hash.load(Ordering::Relaxed);
+        let hash = self.writer.slab.slot(token).hash();
         let removed = self.index().is_some_and(|index| index.table.remove(hash, token));
         assert!(removed, "a live entry is in the index");
         self.writer.len -= 1;
@@ -518,10 +398,10 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
             return Taken::Moved(key, value);
         }
         let pin = Arena::<K, V, X>::pin();
-        let slot: *const Slot<K, V> = self.writer.slab.slot(token);
+        let slab: *const Slab<K, V> = &raw const *self.writer.slab;
         // SAFETY: the slab is only replaced when limbo is empty, which the pin prevents; it is freed after that, or with
-        // the arena, which is borrowed for 'a.
-        let slot: &'a Slot<K, V> = unsafe { &*slot };
+        // the arena, which is borrowed for 'a. Chunks of tokens in limbo stay.
+        let slot: Slot<'a, K, V> = unsafe { &*slab }.slot(token);
         Taken::Shared(Shared { slot, _pin: pin })
     }
 
@@ -532,12 +412,16 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
     pub(crate) fn collect(&mut self, now: bool, garbage: &mut Garbage<K, V>) {
         if needs_drop::<(K, V)>() {
             self.collect_values(now, garbage);
-        } else if self.writer.fresh.len() >= self.writer.batch {
-            self.collect_slots(self.writer.aging.len() >= self.writer.batch * PATIENT_BATCHES);
-        } else if !self.writer.old.is_empty() && self.writer.len.is_multiple_of(BATCH) {
-            // A cache that only grows has nothing in limbo, but an index that it has outgrown.
-            self.collect_slots(true);
+            return;
         }
+        if self.writer.fresh.len() >= self.writer.batch {
+            self.age_slots();
+        } else if !self.writer.old.is_empty() && self.writer.len.is_multiple_of(LOOK_EVERY) {
+            // A cache that only grows has nothing in limbo, but an index that it has outgrown.
+            self.collect_slots();
+        }
+        // A few each time, and no caller has to free a whole batch.
+        self.writer.free_safe(FREE_AT_ONCE);
     }
 
     /// Like [`collect`](Self::collect), and does all that can be done now, at whatever cost.
@@ -545,30 +429,34 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
         if needs_drop::<(K, V)>() {
             self.collect_values(true, garbage);
         } else {
-            self.collect_slots(true);
+            self.collect_slots();
         }
     }
 
-    /// Frees the slots of values without destructors; with `press`, the epoch is moved on for it.
+    /// Lets the batch of removed slots without destructors age. When too many wait already, and none of them can be freed, the
+    /// epoch has to move on; somebody else may see to that before, for any cache of the program.
     #[cold]
-    fn collect_slots(&mut self, press: bool) {
+    fn age_slots(&mut self) {
         let writer = &mut *self.writer;
-        if !writer.fresh.is_empty() {
-            let mark = registry().mark();
-            writer.aging.extend(writer.fresh.drain(..).map(|token| (mark, token)));
+        let mark = registry().mark();
+        writer.aging.extend(writer.fresh.drain(..).map(|token| (mark, token)));
+        let stuck = writer.aging.front().is_some_and(|(mark, _)| *mark >= registry().safe());
+        if stuck && writer.aging.len() >= writer.batch * PATIENT_BATCHES {
+            registry().want();
         }
-        if press && !(writer.aging.is_empty() && writer.old.is_empty()) {
+    }
+
+    /// Frees all slots and indexes without destructors that no reader can see, and moves the epoch on for it.
+    #[cold]
+    fn collect_slots(&mut self) {
+        self.age_slots();
+        let writer = &mut *self.writer;
+        writer.free_safe(usize::MAX);
+        if !(writer.aging.is_empty() && writer.old.is_empty()) {
             registry().advance();
+            writer.free_safe(usize::MAX);
         }
         let safe = registry().safe();
-        let writer = &mut *self.writer;
-        while let Some(&(mark, token)) = writer.aging.front()
-            && mark < safe
-        {
-            writer.aging.pop_front();
-            writer.slab.slot(token).flags.store(0, Ordering::Relaxed);
-            writer.give(token);
-        }
         writer.old.retain(|(stamp, _)| *stamp >= safe);
     }
 
@@ -629,7 +517,7 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
     pub(crate) fn grow(&mut self, entries: usize) {
         let table = Table::new(entries);
         for token in self.tokens_from(0) {
-            table.insert(self.writer.slab.slot(token).hash.load(Ordering::Relaxed), token);
+            table.insert(self.writer.slab.slot(token).hash(), token);
         }
         let index = Box::new(Index { table, slab: Arc::clone(&self.writer.slab) });
         self.publish(Box::into_raw(index));
@@ -651,7 +539,7 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
         let writer = &mut *self.writer;
         let token = writer.free.pop().unwrap_or_else(|| {
             assert!((writer.next as usize) < TOKENS_MAX + LIMBO_MAX, "limbo has used up the tokens");
-            writer.slab.slots.ensure(writer.next, Slot::new);
+            writer.slab.ensure(writer.next);
             writer.next += 1;
             writer.next - 1
         });
@@ -668,12 +556,12 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
             note(&writer.slab.weights, token, weight);
         }
         // SAFETY: invariant 2: the token comes from the free list or is new.
-        slot.pair.with_mut(|pair| unsafe {
+        slot.cell().with_mut(|pair| unsafe {
             (*pair).write((key, value));
         });
-        slot.hash.store(hash, Ordering::Relaxed);
-        slot.uses.store(uses, Ordering::Relaxed);
-        slot.flags.store(flags, Ordering::Relaxed);
+        slot.set_hash(hash);
+        slot.uses().store(uses, Ordering::Relaxed);
+        slot.flags().store(flags, Ordering::Relaxed);
         token
     }
 
@@ -682,7 +570,7 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
     fn retire(&mut self, token: u32) {
         let slot = self.writer.slab.slot(token);
         // `EXPIRES` stays for those who still read.
-        slot.flags.store(slot.flags.load(Ordering::Relaxed) & !LIVE, Ordering::Relaxed);
+        slot.flags().store(slot.flags().load(Ordering::Relaxed) & !LIVE, Ordering::Relaxed);
         self.writer.fresh.push(token);
     }
 
@@ -690,9 +578,9 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
     fn empty(&mut self, token: u32) -> (K, V) {
         let slot = self.writer.slab.slot(token);
         assert!(slot.flag(HELD) && !slot.flag(LIVE), "token {token} comes from limbo");
-        slot.flags.store(0, Ordering::Relaxed);
+        slot.flags().store(0, Ordering::Relaxed);
         // SAFETY: invariants 2 and 4; the flag is gone, so that nobody moves or drops it again.
-        let pair = slot.pair.with_mut(|pair| unsafe { (*pair).assume_init_read() });
+        let pair = slot.cell().with_mut(|pair| unsafe { (*pair).assume_init_read() });
         self.writer.give(token);
         pair
     }
@@ -701,7 +589,7 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
     fn carry(&mut self, pairs: &[(u32, u32)]) -> bool {
         let index = self.index().expect("live entries are in it");
         let (table, slab, moves) = (&index.table, &self.writer.slab, &self.arena.moves);
-        let hash = |token: u32| slab.slot(token).hash.load(Ordering::Relaxed);
+        let hash = |token: u32| slab.slot(token).hash();
         let before = moves.load(Ordering::Relaxed);
         // Ordered by the releases of the removals.
         moves.store(before + 1, Ordering::Relaxed);
@@ -715,11 +603,11 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
                 assert!(from.flag(LIVE) && !to.flag(HELD), "token {new} is free for {old}");
                 // SAFETY: invariant 2: the old token left the index before the horizon passed, the new one is free; what is
                 // moved out has lost its flag before the lock is released.
-                to.pair.with_mut(|to| unsafe {
-                    (*to).write(from.pair.with_mut(|from| (*from).assume_init_read()));
+                to.cell().with_mut(|to| unsafe {
+                    (*to).write(from.cell().with_mut(|from| (*from).assume_init_read()));
                 });
                 slab.copy_facts(old, new);
-                from.flags.store(0, Ordering::Relaxed);
+                from.flags().store(0, Ordering::Relaxed);
             }
             table.insert(hash(old), if unseen { new } else { old });
         }
@@ -764,6 +652,17 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
 }
 
 impl<K, V, X> Writer<K, V, X> {
+    /// Frees up to `most` of the slots without destructors that no reader can see any more, oldest first.
+    fn free_safe(&mut self, most: usize) {
+        let safe = registry().safe();
+        for _ in 0..most {
+            let Some(&(_, token)) = self.aging.front().filter(|(mark, _)| *mark < safe) else { return };
+            self.aging.pop_front();
+            self.slab.slot(token).flags().store(0, Ordering::Relaxed);
+            self.give(token);
+        }
+    }
+
     /// Takes back the token of an empty slot.
     fn give(&mut self, token: u32) {
         if token < self.ceiling {

@@ -30,11 +30,11 @@ pub(crate) struct Chunked<T> {
 }
 
 impl<T> Chunked<T> {
-    /// Items of a chunk, as a shift; at least eight.
+    /// Items of a chunk, as a shift.
     const SHIFT: u32 = {
         assert!(size_of::<T>() > 0, "an item has a size, or its chunk has no memory");
         let fit = CHUNK_BYTES / size_of::<T>();
-        if fit < 8 { 3 } else { fit.ilog2() }
+        if fit == 0 { 0 } else { fit.ilog2() }
     };
 
     pub(crate) fn new() -> Self {

@@ -27,11 +27,12 @@
 
 #![allow(unsafe_code, reason = "follows the pointers of a list whose nodes are never freed")]
 
+use std::hint::spin_loop;
 use std::ptr;
 use std::sync::atomic::Ordering;
 
 use super::sync::{
-    AtomicPtr, AtomicU64, AtomicUsize, announce, announce_lightly, fence, fence_everywhere, maybe_const_fn,
+    AtomicPtr, AtomicU64, AtomicUsize, PATIENCE, announce, announce_lightly, fence, fence_everywhere, maybe_const_fn,
 };
 
 /// What a seat holds while its thread reads nothing.
@@ -44,6 +45,8 @@ pub(crate) struct Registry {
     safe: Padded<AtomicU64>,
     /// 1 while a thread moves the epoch on.
     advancing: AtomicU64,
+    /// 1 when somebody waits for the epoch to move on.
+    wanted: Padded<AtomicU64>,
     first: AtomicPtr<Seat>,
     seats: AtomicUsize,
 }
@@ -76,6 +79,7 @@ impl Registry {
                 epoch: Padded(AtomicU64::new(QUIET + 1)),
                 safe: Padded(AtomicU64::new(QUIET + 1)),
                 advancing: AtomicU64::new(0),
+                wanted: Padded(AtomicU64::new(0)),
                 first: AtomicPtr::new(ptr::null_mut()),
                 seats: AtomicUsize::new(0),
             }
@@ -140,16 +144,38 @@ impl Registry {
         self.safe.0.load(Ordering::Acquire)
     }
 
+    /// Asks for the epoch to be moved on, by whoever next comes to [`advance_if_wanted`](Self::advance_if_wanted).
+    pub(crate) fn want(&self) {
+        self.wanted.0.store(1, Ordering::Relaxed);
+    }
+
+    /// Moves the epoch on if somebody asked for it. Call it without a lock: others would wait for microseconds.
+    #[inline]
+    pub(crate) fn advance_if_wanted(&self) {
+        if self.wanted.0.load(Ordering::Relaxed) != 0 {
+            self.advance();
+        }
+    }
+
     /// Moves the epoch on and looks what has come out of reach. Takes microseconds; does nothing while another thread is at it.
     pub(crate) fn advance(&self) {
         if self.advancing.swap(1, Ordering::Acquire) != 0 {
             return;
         }
+        self.wanted.0.store(0, Ordering::Relaxed);
         let next = self.epoch.0.fetch_add(1, Ordering::SeqCst) + 1;
         // From here on each reader either shows its seat or finds nothing that was marked below `next`.
         fence_everywhere();
-        let announced = self.iter().map(|seat| seat.announced.load(Ordering::Acquire));
-        let horizon = announced.filter(|epoch| *epoch != QUIET).min().unwrap_or(next).min(next);
+        let mut horizon = QUIET;
+        // Reads are short: one that began before the fence is over in a moment, and spares the next fence.
+        for _ in 0..PATIENCE {
+            let announced = self.iter().map(|seat| seat.announced.load(Ordering::Acquire));
+            horizon = announced.filter(|epoch| *epoch != QUIET).min().unwrap_or(next).min(next);
+            if horizon == next {
+                break;
+            }
+            spin_loop();
+        }
         if horizon > self.safe.0.load(Ordering::Relaxed) {
             self.safe.0.store(horizon, Ordering::Release);
         }

@@ -73,8 +73,8 @@ impl<K, V, S> Store<K, V, S> {
         if entry.deadline() <= now {
             return None;
         }
-        let standing = held.policy.standing(entry.token, held.facts());
-        let tags = held.tags.of(entry.token);
+        let standing = held.policy.standing(entry.token(), held.facts());
+        let tags = held.tags.of(entry.token());
         drop(held);
         let limit = match entry.span() {
             Some(span) if entry.may_expire() => Span::from_numbers(span).limit(),

@@ -97,7 +97,7 @@ where
     #[inline]
     fn used(&self, pin: &threads::Pin, hash: u64, entry: Entry<'_, K, V>) {
         if self.policy.is_exact() {
-            touch_exactly(self.shard(hash), entry.counter(), entry.token);
+            touch_exactly(self.shard(hash), entry.counter(), entry.token());
         } else {
             entry.touch();
         }

@@ -1,76 +1,21 @@
-//! Where the entries of an arena lie: a slot for each token, and beside it what only some caches keep.
+//! What an arena keeps of its entries, by token: the slots, in groups, and beside them what only some caches keep.
 //!
-//! Who may write or read a slot's pair is the arena's business; its invariants stand in [`arena`](super::arena).
 //! Deadlines, weights and what moves a deadline are kept apart from the slots, and only by caches that need them.
-//!
-//! # Invariant
-//!
-//! The pair of a slot whose flag [`HELD`] is set is filled.
 
-#![allow(unsafe_code, reason = "slots are filled and emptied by hand")]
+#![allow(unsafe_code, reason = "frees what the arena says that nobody uses")]
 
-use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use super::chunked::Chunked;
-use super::sync::{AtomicU8, AtomicU32, AtomicU64, UnsafeCell, prefetch};
+use super::group::{EXPIRES, Group, Slot};
+use super::sync::{AtomicU64, GROUP};
 use crate::expiry::NEVER;
 use crate::policy::queues::Link;
 
-/// The token of the slot is in the index.
-pub(super) const LIVE: u8 = 1;
-/// The pair of the slot is filled.
-pub(super) const HELD: u8 = 2;
-/// The entry has a deadline.
-pub(super) const EXPIRES: u8 = 4;
-
-/// An entry's place.
-#[repr(C)]
-pub(super) struct Slot<K, V> {
-    pub(super) pair: UnsafeCell<MaybeUninit<(K, V)>>,
-    pub(super) hash: AtomicU32,
-    pub(super) uses: AtomicU8,
-    pub(super) flags: AtomicU8,
-    /// Where the entry stands in the policy's queues.
-    prev: AtomicU32,
-    next: AtomicU32,
-}
-
-// SAFETY: readers share the pair (hence `Sync`), and whichever thread reclaims it moves or drops it (hence `Send`); the
-// invariants of this file keep the two apart.
-unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Slot<K, V> {}
-
-impl<K, V> Slot<K, V> {
-    pub(super) fn new() -> Self {
-        Self {
-            pair: UnsafeCell::new(MaybeUninit::uninit()),
-            hash: AtomicU32::new(0),
-            uses: AtomicU8::new(0),
-            flags: AtomicU8::new(0),
-            prev: AtomicU32::new(Link::NONE.prev),
-            next: AtomicU32::new(Link::NONE.next),
-        }
-    }
-
-    #[inline]
-    pub(super) fn flag(&self, flag: u8) -> bool {
-        self.flags.load(Ordering::Relaxed) & flag != 0
-    }
-
-    /// # Safety
-    ///
-    /// The pair is filled, and stays so for as long as the reference is used.
-    #[inline]
-    pub(super) unsafe fn pair(&self) -> &(K, V) {
-        // SAFETY: promised by the caller.
-        self.pair.with(|pair| unsafe { (*pair).assume_init_ref() })
-    }
-}
-
 /// What the policies may see and change of the entries: never keys or values.
 pub(crate) struct Slab<K, V> {
-    pub(super) slots: Chunked<Slot<K, V>>,
+    groups: Chunked<Group<K, V>>,
     /// Deadlines by token; made when the first entry that can expire comes.
     pub(super) deadlines: OnceLock<Box<Chunked<AtomicU64>>>,
     /// Weights by token; made when the first entry comes, unless all weigh the same.
@@ -92,7 +37,7 @@ pub(crate) struct Scales {
 impl<K, V> Slab<K, V> {
     pub(super) fn new(scales: Scales) -> Arc<Self> {
         Arc::new(Self {
-            slots: Chunked::new(),
+            groups: Chunked::new(),
             deadlines: OnceLock::new(),
             weights: OnceLock::new(),
             spans: OnceLock::new(),
@@ -100,9 +45,21 @@ impl<K, V> Slab<K, V> {
         })
     }
 
+    /// The slot of a number, if there is one.
     #[inline]
-    pub(super) fn slot(&self, token: u32) -> &Slot<K, V> {
-        self.slots.get(token).expect("a token that was given out has a slot")
+    pub(super) fn get(&self, token: u32) -> Option<Slot<'_, K, V>> {
+        Some(Slot::within(self.groups.get(token / GROUP as u32)?, token))
+    }
+
+    #[inline]
+    pub(super) fn slot(&self, token: u32) -> Slot<'_, K, V> {
+        self.get(token).expect("a token that was given out has a slot")
+    }
+
+    /// Makes sure that a token has a slot. One thread at a time.
+    #[inline]
+    pub(super) fn ensure(&self, token: u32) {
+        self.groups.ensure(token / GROUP as u32, Group::new);
     }
 
     pub(super) fn deadline(&self, token: u32) -> u64 {
@@ -134,9 +91,9 @@ impl<K, V> Slab<K, V> {
     /// Copies all that is kept beside a pair to a slot that nobody sees yet, but for its place in the policy's queues.
     pub(super) fn copy_facts(&self, old: u32, new: u32) {
         let (from, to) = (self.slot(old), self.slot(new));
-        to.hash.store(from.hash.load(Ordering::Relaxed), Ordering::Relaxed);
-        to.uses.store(from.uses.load(Ordering::Relaxed), Ordering::Relaxed);
-        to.flags.store(from.flags.load(Ordering::Relaxed), Ordering::Relaxed);
+        to.set_hash(from.hash());
+        to.uses().store(from.uses().load(Ordering::Relaxed), Ordering::Relaxed);
+        to.flags().store(from.flags().load(Ordering::Relaxed), Ordering::Relaxed);
         if from.flag(EXPIRES) {
             note(&self.deadlines, new, Slab::deadline(self, old));
             if let Some(cells) = self.spans.get().and_then(|spans| spans.get(old)) {
@@ -156,7 +113,7 @@ impl<K, V> Slab<K, V> {
     pub(super) unsafe fn release(&self, from: u32, to: u32) {
         // SAFETY: promised by the caller, for all of these arrays.
         unsafe {
-            self.slots.release(from, to);
+            self.groups.release(from.div_ceil(GROUP as u32), to.div_ceil(GROUP as u32));
             self.deadlines.get().inspect(|deadlines| deadlines.release(from, to));
             self.weights.get().inspect(|weights| weights.release(from, to));
             self.spans.get().inspect(|spans| spans.release(from, to));
@@ -185,19 +142,19 @@ pub(super) fn note(numbers: &OnceLock<Box<Chunked<AtomicU64>>>, token: u32, numb
 impl<K, V> crate::policy::Facts for Slab<K, V> {
     #[inline]
     fn uses(&self, token: u32) -> u8 {
-        self.slots.get(token).map_or(0, |slot| slot.uses.load(Ordering::Relaxed))
+        self.get(token).map_or(0, |slot| slot.uses().load(Ordering::Relaxed))
     }
 
     #[inline]
     fn set_uses(&self, token: u32, uses: u8) {
-        if let Some(slot) = self.slots.get(token) {
-            slot.uses.store(uses, Ordering::Relaxed);
+        if let Some(slot) = self.get(token) {
+            slot.uses().store(uses, Ordering::Relaxed);
         }
     }
 
     #[inline]
     fn hash(&self, token: u32) -> u32 {
-        self.slots.get(token).map_or(0, |slot| slot.hash.load(Ordering::Relaxed))
+        self.get(token).map_or(0, Slot::hash)
     }
 
     #[inline]
@@ -207,44 +164,44 @@ impl<K, V> crate::policy::Facts for Slab<K, V> {
 
     fn deadline(&self, token: u32) -> u64 {
         // A slot without the flag may still have the deadline of an entry before it.
-        let expires = self.slots.get(token).is_some_and(|slot| slot.flag(EXPIRES));
+        let expires = self.get(token).is_some_and(|slot| slot.flag(EXPIRES));
         if expires { Slab::deadline(self, token) } else { NEVER }
     }
 
     #[inline]
     fn link(&self, token: u32) -> Link {
-        self.slots.get(token).map_or(Link::NONE, |slot| {
-            let (prev, next) = (slot.prev.load(Ordering::Relaxed), slot.next.load(Ordering::Relaxed));
+        self.get(token).map_or(Link::NONE, |slot| {
+            let (prev, next) = (slot.prev().load(Ordering::Relaxed), slot.next().load(Ordering::Relaxed));
             Link { prev, next }
         })
     }
 
     #[inline]
     fn set_link(&self, token: u32, link: Link) {
-        if let Some(slot) = self.slots.get(token) {
-            slot.prev.store(link.prev, Ordering::Relaxed);
-            slot.next.store(link.next, Ordering::Relaxed);
+        if let Some(slot) = self.get(token) {
+            slot.prev().store(link.prev, Ordering::Relaxed);
+            slot.next().store(link.next, Ordering::Relaxed);
         }
     }
 
     #[inline]
     fn set_prev(&self, token: u32, prev: u32) {
-        if let Some(slot) = self.slots.get(token) {
-            slot.prev.store(prev, Ordering::Relaxed);
+        if let Some(slot) = self.get(token) {
+            slot.prev().store(prev, Ordering::Relaxed);
         }
     }
 
     #[inline]
     fn set_next(&self, token: u32, next: u32) {
-        if let Some(slot) = self.slots.get(token) {
-            slot.next.store(next, Ordering::Relaxed);
+        if let Some(slot) = self.get(token) {
+            slot.next().store(next, Ordering::Relaxed);
         }
     }
 
     #[inline]
     fn look_ahead(&self, token: u32) {
-        if let Some(slot) = self.slots.get(token) {
-            prefetch(slot);
+        if let Some(slot) = self.get(token) {
+            slot.look_ahead();
         }
     }
 
@@ -252,9 +209,4 @@ impl<K, V> crate::policy::Facts for Slab<K, V> {
     fn alike(&self) -> bool {
         !self.scales.by_weight
     }
-}
-
-/// Bytes of one slot, key and value included.
-pub(crate) const fn slot_bytes<K, V>() -> usize {
-    size_of::<Slot<K, V>>()
 }

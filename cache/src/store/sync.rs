@@ -8,8 +8,15 @@ pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, At
 
 /// About how many bytes a chunk of slots has.
 pub(crate) const CHUNK_BYTES: usize = 16 << 10;
+/// Slots that lie together: what readers see of so many entries of eight bytes fills whole cache lines.
+pub(crate) const GROUP: usize = 32;
 /// How often an explicit removal looks whether the readers have left before it settles for later.
 pub(crate) const PATIENCE: usize = 64;
+
+/// About a tenth of a microsecond.
+pub(crate) fn breathe() {
+    (0..8).for_each(|_| std::hint::spin_loop());
+}
 
 /// So many free slots are not worth a compaction.
 pub(crate) const SPARE: usize = 64;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use trimtab_admin::AdminSettings;
 use trimtab_cache::{CacheSettings, Caches, MemoryBudget};
 use trimtab_config::ByteSize;
+use trimtab_pool::{Manager, Never, Pools};
 
 /// A browser behind its driver: the few `WebDriver` commands that this test needs.
 struct Browser {
@@ -165,7 +166,7 @@ fn base64(text: &str) -> Vec<u8> {
 }
 
 /// A server on a port of its own, in a runtime of its own.
-fn serve() -> (tokio::runtime::Runtime, SocketAddr, Caches, Arc<MemoryBudget>) {
+fn serve(pools: &Pools) -> (tokio::runtime::Runtime, SocketAddr, Caches, Arc<MemoryBudget>) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.set_nonblocking(true).expect("a listener");
@@ -176,7 +177,7 @@ fn serve() -> (tokio::runtime::Runtime, SocketAddr, Caches, Arc<MemoryBudget>) {
     budget.set_interval(Duration::from_secs(1));
     let shown = Arc::clone(&budget);
     let caches = runtime.block_on(async {
-        let console = common::console().with_budget(shown);
+        let console = common::console().with_budget(shown).with_pools(pools.clone());
         let caches = console.caches().clone();
         let app = trimtab_admin::standalone(console, settings);
         let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
@@ -226,7 +227,8 @@ fn dashboard_shows_live_data_without_console_errors() {
         skipped("admin::dashboard: skipped: no chromedriver (cargo xtask test installs it)");
         return;
     };
-    let (_runtime, address, caches, budget) = serve();
+    let pools = Pools::new();
+    let (runtime, address, caches, budget) = serve(&pools);
     let browser = Browser::start(&driver);
 
     // Empty: the page says how to begin.
@@ -307,6 +309,78 @@ fn dashboard_shows_live_data_without_console_errors() {
     browser.run("document.getElementById('ask-ok').click()");
 
     limits_and_settings_are_changed(&browser, &caches);
+    pools_show_who_holds_what(&browser, &runtime, &pools);
+}
+
+struct Numbers;
+
+impl Manager for Numbers {
+    type Resource = u64;
+    type Error = Never;
+
+    async fn create(&self) -> Result<u64, Never> {
+        Ok(7)
+    }
+}
+
+/// The panel of pools: not there without one; then numbers by kind, who waits, and the line that holds a lease.
+fn pools_show_who_holds_what(browser: &Browser, runtime: &tokio::runtime::Runtime, pools: &Pools) {
+    browser.errors();
+    assert_eq!(browser.run("return document.getElementById('pools').hidden"), true, "no pool, no panel");
+    let _inside = runtime.enter();
+    let orders = pools.resource_pool_with("orders", Numbers, |builder| builder.min(0).max(2)).expect("a pool");
+    let held = runtime.block_on(async { [orders.acquire().await, orders.acquire().await] });
+    let line = line!() - 1;
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let orders = orders.clone();
+            runtime.spawn(async move { orders.acquire().await.map(drop) })
+        })
+        .collect();
+    let frames = pools.buffer_pool("frames").expect("a pool");
+    drop((frames.acquire(4_096), frames.acquire(4_096)));
+    let hosts = pools.interner("hosts", |name| trimtab_pool::Interner::bounded(name, 100)).expect("an interner");
+    drop((0..4).map(|_| hosts.intern("example.org")).collect::<Vec<_>>());
+
+    let cell = |pool: &str, at: usize| {
+        let script =
+            format!("return document.querySelector('#pools-table tr[data-pool={pool}]').cells[{at}].textContent");
+        browser.run(&script).as_str().unwrap_or_default().to_owned()
+    };
+    browser.until(
+        "three callers wait",
+        "document.querySelector('#pools-table tr[data-pool=orders]')?.cells[3].textContent === '3'",
+    );
+    browser.until("all pools are listed", "document.querySelectorAll('#pools-table tbody tr').length === 3");
+    assert_eq!(browser.run("return document.getElementById('pools-count').textContent"), "3");
+    assert_eq!((cell("orders", 0), cell("orders", 1)), ("ordersResources".to_owned(), "2".to_owned()));
+    let leases = cell("orders", 6);
+    assert!(leases.contains(&format!("dashboard.rs:{line}:")) && leases.contains(" open, oldest for "), "{leases}");
+    assert_eq!((cell("frames", 0), cell("frames", 3)), ("framesBuffers".to_owned(), "–".to_owned()));
+    assert!(cell("frames", 2).starts_with("2, at most ") && cell("frames", 2).ends_with("iB"), "{}", cell("frames", 2));
+    assert_eq!((cell("hosts", 5), cell("hosts", 6)), ("75.0 %".to_owned(), "none".to_owned()));
+    browser.run("document.getElementById('pools').scrollIntoView()");
+    browser.screenshot("pools");
+
+    drop(held);
+    runtime.block_on(async {
+        for task in waiting {
+            task.await.expect("no panic").expect("a resource");
+        }
+    });
+    browser.until(
+        "the resources are back, and the waits are known",
+        "(() => { const cells = document.querySelector('#pools-table tr[data-pool=orders]').cells;
+            return cells[1].textContent === '0' && cells[3].textContent === '0' && !cells[4].textContent.startsWith('0 '); })()",
+    );
+    browser.view(400, 900, true);
+    // The table follows the view in the next frame.
+    std::thread::sleep(Duration::from_millis(500));
+    browser.screenshot("pools-narrow");
+    browser.until("the page does not scroll sideways", "document.documentElement.scrollWidth <= 400");
+    browser.view(1400, 1000, false);
+    let errors = browser.errors();
+    assert!(errors.is_empty(), "the console is clean: {errors:#?}");
 }
 
 /// The curve of the chosen cache, with its band, and the sentence about twice the memory.

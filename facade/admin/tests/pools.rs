@@ -52,6 +52,8 @@ async fn pools_are_listed_with_their_numbers_and_the_lines_that_hold_leases() {
 async fn a_trim_answers_what_it_freed_and_refuses_nonsense() {
     let pools = Pools::new();
     let app = app(&pools);
+    let settings = serde_json::from_value(serde_json::json!({"min": 0})).expect("settings");
+    pools.declare("frames", settings).expect("sound settings");
     let frames = pools.buffer_pool("frames").expect("a pool");
     drop((frames.acquire(4_096), frames.acquire(4_096)));
     let half = post(&app, "/api/pools/frames/trim?share=50%25", "").await;

@@ -22,7 +22,7 @@ impl<K, V, X> Arena<K, V, X> {
     #[inline]
     pub(crate) fn look<'p>(&'p self, pin: &'p Pin, hash: u32, is: impl Fn(&K) -> bool) -> Look<'p, K, V> {
         let Some(index) = self.index(pin) else { return Look::Missing };
-        match index.table.find_at_home(hash, |token| index.pick(token, hash, &is)) {
+        match index.table.find_at_home(hash, |token| index.pick(token, &is)) {
             Ok(entry) => Look::Found(entry),
             Err(false) if self.moves.load(Ordering::Relaxed) == 0 => Look::Missing,
             Err(_) => Look::GoOn,
@@ -77,6 +77,6 @@ impl<K, V, X> Arena<K, V, X> {
 
     fn search<'p>(&'p self, pin: &'p Pin, hash: u32, is: impl Fn(&K) -> bool) -> Option<Entry<'p, K, V>> {
         let index = self.index(pin)?;
-        index.table.find(hash, |token| index.pick(token, hash, &is))
+        index.table.find(hash, |token| index.pick(token, &is))
     }
 }
