@@ -141,6 +141,8 @@ pub struct BatchStats {
 }
 
 type Process<T, R> = dyn Fn(Vec<T>) -> Pin<Box<dyn Future<Output = Vec<R>> + Send>> + Send + Sync;
+/// Where an item waits: its batch, and its place in it.
+type Placed<T, R> = (Arc<Cell<T, R>>, usize);
 type Weigh<T> = dyn Fn(&T) -> usize + Send + Sync;
 
 /// Gathers items into batches. Clones are cheap and feed the same batches.
@@ -370,7 +372,7 @@ impl<T, R> Batcher<T, R> {
 }
 
 impl<T: Send + 'static, R: Send + 'static> Inner<T, R> {
-    fn push(self: &Arc<Self>, item: T, bytes: usize) -> Result<(Arc<Cell<T, R>>, usize), BatchError<T>> {
+    fn push(self: &Arc<Self>, item: T, bytes: usize) -> Result<Placed<T, R>, BatchError<T>> {
         let (max_items, max_bytes) = (self.settings.max_items as usize, self.settings.max_bytes.as_usize());
         let limit = self.settings.max_waiting as usize;
         let mut state = self.state.lock();
@@ -394,14 +396,13 @@ impl<T: Send + 'static, R: Send + 'static> Inner<T, R> {
                 sealed = state.open.take();
             }
         }
-        let (cell, opened) = match &state.open {
-            Some(cell) => (cell.clone(), false),
-            None => {
-                let cell = Arc::new(Cell::new());
-                state.open = Some(cell.clone());
-                state.batches += 1;
-                (cell, true)
-            }
+        let (cell, opened) = if let Some(cell) = &state.open {
+            (cell.clone(), false)
+        } else {
+            let cell = Arc::new(Cell::new());
+            state.open = Some(cell.clone());
+            state.batches += 1;
+            (cell, true)
         };
         let (place, items, held) = cell.push(item, bytes);
         let full = items >= max_items || held >= max_bytes && bytes > 0;

@@ -94,7 +94,7 @@ impl Chain {
         let timeout = timeout.map(|limit| Timeout::new(name, limit.get())).transpose()?;
         let breaker = breaker.as_ref().map(|settings| Breaker::with_settings(name, settings.clone())).transpose()?;
         let pace = pace.map(|rate| Pace::new(name, rate)).transpose()?;
-        let bulkhead = bulkhead.as_ref().map(|settings| Bulkhead::with_settings(name, settings.clone())).transpose()?;
+        let bulkhead = bulkhead.map(|settings| Bulkhead::with_settings(name, settings)).transpose()?;
         Ok(Self::new().with(retry).with(timeout).with(breaker).with(pace).with(bulkhead))
     }
 }

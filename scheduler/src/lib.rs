@@ -10,6 +10,8 @@ pub mod chain;
 pub mod fallback;
 pub mod gate;
 pub mod hedge;
+#[cfg(feature = "tower")]
+pub mod layer;
 pub mod manners;
 pub mod retry;
 pub mod scale;

@@ -11,6 +11,7 @@ pub mod metrics;
 pub(crate) mod clock;
 pub(crate) mod pad;
 pub(crate) mod random;
+pub(crate) mod stripes;
 
 use std::future::Future;
 

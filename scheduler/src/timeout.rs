@@ -13,6 +13,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::task::coop::{has_budget_remaining, unconstrained};
 use trimtab_config::{Problems, check_name};
 
 use crate::manners::metrics::Meters;
@@ -146,14 +147,18 @@ pub(crate) async fn within<F: Future>(mut future: Pin<&mut F>, limit: Duration) 
     if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
         return Some(output);
     }
-    let mut timer = pin!(tokio::task::unconstrained(tokio::time::sleep(limit)));
+    let mut timer = pin!(tokio::time::sleep(limit));
     // It was polled a moment ago, in the same turn.
     let mut polled = true;
     poll_fn(|context| {
-        if !std::mem::replace(&mut polled, false)
-            && let Poll::Ready(output) = future.as_mut().poll(context)
-        {
-            return Poll::Ready(Some(output));
+        if !std::mem::replace(&mut polled, false) {
+            let had_turns = has_budget_remaining();
+            if let Poll::Ready(output) = future.as_mut().poll(context) {
+                return Poll::Ready(Some(output));
+            }
+            if had_turns && !has_budget_remaining() {
+                return pin!(unconstrained(timer.as_mut())).poll(context).map(|()| None);
+            }
         }
         timer.as_mut().poll(context).map(|()| None)
     })

@@ -6,7 +6,8 @@
 //! outer time-out looks from inside; a probe is a reservation, so that no herd gets through; and a pause doubles when probes
 //! fail.
 //!
-//! Closed costs one addition on a shared word (`window`), and no look at the clock unless it must time calls.
+//! Closed and healthy costs a few loads and an addition that no other thread fights for (`window`), and no look at the clock
+//! unless it must time calls.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::manners::clock::{Clock, nanos};
 use crate::manners::config::{BreakerSettings, check};
 use crate::manners::metrics::Meters;
 use crate::manners::pad::Padded;
+use crate::manners::stripes::Striped;
 use crate::manners::{CallError, Outcome, Reason, Refusal, SetupError};
 
 mod state;
@@ -82,7 +84,7 @@ pub struct BreakerStats {
     /// What its window holds.
     #[serde(skip)]
     pub window: Counts,
-    /// Calls whose answers it has counted, probes included.
+    /// Calls that were answered, probes and late answers included.
     pub calls: u64,
     /// Of these, failed.
     pub failed: u64,
@@ -129,6 +131,8 @@ struct Inner {
     /// What the window held when it opened.
     verdict: AtomicU64,
     changes: Mutex<Progress>,
+    /// Calls that were answered.
+    calls: Striped,
     totals: Totals,
     watch: watch::Sender<BreakerState>,
     meters: Meters,
@@ -136,7 +140,7 @@ struct Inner {
 
 enum Window {
     Calls(CallWindow),
-    Time(Mutex<TimeWindow>),
+    Time(Box<Mutex<TimeWindow>>),
 }
 
 /// What the lock of changes keeps.
@@ -155,7 +159,6 @@ struct Totals {
     dropped: AtomicU64,
     refused: AtomicU64,
     opened: AtomicU64,
-    probes: AtomicU64,
 }
 
 impl fmt::Debug for Breaker {
@@ -183,7 +186,7 @@ impl Breaker {
         check("breaker", name, &settings)?;
         let window = match settings.window_time {
             None => Window::Calls(CallWindow::new(settings.window)),
-            Some(time) => Window::Time(Mutex::new(TimeWindow::new(nanos(time.get())))),
+            Some(time) => Window::Time(Box::new(Mutex::new(TimeWindow::new(nanos(time.get()))))),
         };
         Ok(Self {
             inner: Arc::new(Inner {
@@ -195,6 +198,7 @@ impl Breaker {
                 until: AtomicU64::new(0),
                 verdict: AtomicU64::new(0),
                 changes: Mutex::default(),
+                calls: Striped::default(),
                 totals: Totals::default(),
                 watch: watch::Sender::new(BreakerState::Closed),
                 meters: Meters::default(),
@@ -303,7 +307,7 @@ impl Breaker {
         let now = inner.clock.now();
         let opens_probes_in =
             (state == BreakerState::Open).then(|| Duration::from_nanos(inner.until.load(Relaxed).saturating_sub(now)));
-        let (calls, window) = match &*inner.window {
+        let window = match &*inner.window {
             Window::Calls(window) => window.counts(),
             Window::Time(window) => window.lock().counts(now),
         };
@@ -313,7 +317,7 @@ impl Breaker {
             state,
             opens_probes_in,
             window,
-            calls: calls + totals.probes.load(Relaxed),
+            calls: inner.calls.sum(),
             failed: totals.failed.load(Relaxed),
             slow: totals.slow.load(Relaxed),
             dropped: totals.dropped.load(Relaxed),
@@ -463,6 +467,7 @@ impl Inner {
         if word != 0 {
             self.count_fault(word);
         }
+        self.calls.add();
         let seen = self.state.see();
         if seen.generation() == generation && seen.kind() == Kind::Closed {
             let counts = match &*self.window {
@@ -499,7 +504,6 @@ impl Inner {
         if self.state.see().generation() != generation {
             return;
         }
-        self.totals.probes.fetch_add(1, Relaxed);
         progress.probes.calls += 1;
         progress.probes.failed += u32::from(word & FAILED != 0);
         progress.probes.slow += u32::from(word & SLOW != 0);

@@ -7,6 +7,8 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use trimtab_config::Duration;
+
 use crate::gate::Gate;
 use crate::gate::semaphore::{Permit, PermitStats, Permits, check_limit};
 use crate::manners::clock::FOREVER;
@@ -59,7 +61,7 @@ impl Bulkhead {
     pub fn with_settings(name: &str, settings: BulkheadSettings) -> Result<Self, SetupError> {
         check("bulkhead", name, &settings)?;
         let BulkheadSettings { max, max_waiting, max_wait } = settings;
-        let max_wait = max_wait.map_or(FOREVER, |wait| wait.get());
+        let max_wait = max_wait.map_or(FOREVER, Duration::get);
         Ok(Self { inner: Permits::new("bulkhead", name, max as usize, max_waiting as usize, max_wait) })
     }
 

@@ -77,7 +77,7 @@ struct Inner {
 
 impl fmt::Debug for Pace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pace").field("stats", &self.stats()).field("max_wait", &self.max_wait).finish()
+        f.debug_struct("Pace").field("stats", &self.stats()).field("max_wait", &self.max_wait).finish_non_exhaustive()
     }
 }
 

@@ -94,7 +94,7 @@ impl Semaphore {
 
     /// Permits that are free.
     pub fn available(&self) -> usize {
-        self.inner.permits.available_permits()
+        self.inner.free.available_permits()
     }
 
     /// Takes a permit, waiting for it if need be.
@@ -161,7 +161,7 @@ impl Semaphore {
 
     /// Lets nobody in any more: those who wait and those who come are refused. Permits that are out stay valid.
     pub fn close(&self) {
-        self.inner.permits.close();
+        self.inner.free.close();
     }
 
     crate::gate::call_alone!();
@@ -188,7 +188,7 @@ pub(super) fn check_limit(what: &'static str, name: &str, limit: usize) -> Resul
 
 /// What semaphores and bulkheads share.
 pub(super) struct Permits {
-    permits: tokio::sync::Semaphore,
+    free: tokio::sync::Semaphore,
     /// Counted on the fast path; on a line that only writers touch.
     acquired: Padded<AtomicU64>,
     /// Permits that are to vanish when they come back.
@@ -215,7 +215,7 @@ impl Permits {
         max_wait: Duration,
     ) -> Arc<Self> {
         Arc::new(Self {
-            permits: tokio::sync::Semaphore::new(limit),
+            free: tokio::sync::Semaphore::new(limit),
             acquired: Padded::default(),
             debt: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -237,16 +237,16 @@ impl Permits {
     }
 
     pub(super) fn available(&self) -> usize {
-        self.permits.available_permits()
+        self.free.available_permits()
     }
 
     pub(super) fn close(&self) {
-        self.permits.close();
+        self.free.close();
     }
 
     #[inline]
     pub(super) fn try_acquire(&self, n: u32) -> Result<Permit<'_>, Refusal> {
-        match self.permits.try_acquire_many(n) {
+        match self.free.try_acquire_many(n) {
             Ok(permit) => {
                 permit.forget();
                 Ok(self.count(n))
@@ -258,7 +258,7 @@ impl Permits {
 
     #[inline]
     pub(super) async fn acquire(&self, n: u32) -> Result<Permit<'_>, Refusal> {
-        if let Ok(permit) = self.permits.try_acquire_many(n) {
+        if let Ok(permit) = self.free.try_acquire_many(n) {
             permit.forget();
             return Ok(self.count(n));
         }
@@ -278,19 +278,17 @@ impl Permits {
         }
         let place = Place::take(self)?;
         let start = Instant::now();
-        let permit = self.permits.acquire_many(n);
+        let permit = self.free.acquire_many(n);
         let answer = if self.max_wait >= FOREVER {
             permit.await
         } else {
-            match tokio::time::timeout(self.max_wait, permit).await {
-                Ok(answer) => answer,
-                Err(_) => {
-                    place.end();
-                    self.refused.fetch_add(1, Relaxed);
-                    let reason = Reason::Waited { limit: self.max_wait, permits: limit };
-                    return Err(Refusal::new(self.name.clone(), reason, None));
-                }
-            }
+            let Ok(answer) = tokio::time::timeout(self.max_wait, permit).await else {
+                place.end();
+                self.refused.fetch_add(1, Relaxed);
+                let reason = Reason::Waited { limit: self.max_wait, permits: limit };
+                return Err(Refusal::new(self.name.clone(), reason, None));
+            };
+            answer
         };
         place.end();
         match answer {
@@ -324,7 +322,7 @@ impl Permits {
         }
         // `release(0)` would look at the queue for nothing.
         if back > 0 {
-            self.permits.add_permits(back);
+            self.free.add_permits(back);
         }
     }
 
@@ -348,9 +346,9 @@ impl Permits {
         let old = std::mem::replace(&mut *limit, new);
         if new > old {
             let owed = self.pay(new - old);
-            self.permits.add_permits(new - old - owed);
+            self.free.add_permits(new - old - owed);
         } else {
-            let gone = self.permits.forget_permits(old - new);
+            let gone = self.free.forget_permits(old - new);
             self.debt.fetch_add(old - new - gone, Relaxed);
         }
     }
@@ -361,7 +359,7 @@ impl Permits {
         PermitStats {
             name: self.name.clone(),
             limit,
-            in_use: (limit + debt).saturating_sub(self.permits.available_permits()),
+            in_use: (limit + debt).saturating_sub(self.free.available_permits()),
             waiting: self.waiting.load(Relaxed),
             acquired: self.acquired.load(Relaxed),
             waited: self.waited.load(Relaxed),

@@ -174,7 +174,7 @@ impl Settings for BudgetSettings {
 }
 
 /// Settings of a [`Bulkhead`](crate::Bulkhead).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BulkheadSettings {
     /// The most calls at the same time. Default: 16, 64 or 256 by profile.
@@ -281,7 +281,7 @@ pub enum Policy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BalanceSettings {
-    /// How it chooses. Default: "peak_ewma".
+    /// How it chooses. Default: `peak_ewma`.
     pub policy: Policy,
     /// How fast a slow answer is forgotten (to 37 %). `peak_ewma` only. Default: "10s".
     pub decay: Duration,

@@ -125,12 +125,12 @@ async fn a_slow_worker_is_avoided_at_once_and_forgiven_later() {
         slow += call([10, 1_000]).await;
     }
     assert_eq!(slow, 0, "one bad answer is remembered");
-    tokio::time::advance(Duration::from_secs(60)).await;
+    tokio::time::advance(Duration::from_secs(200)).await;
     let mut back = 0;
     for _ in 0..100 {
         back += call([10, 10]).await;
     }
-    assert!(back > 20, "after six times its decay it has a part again: {back}");
+    assert!(back > 20, "after twenty times its decay it has a part again: {back}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -37,7 +37,7 @@ proptest! {
                     }
                     Err(refusal) => {
                         prop_assert!(now < earliest);
-                        prop_assert_eq!(refusal.retry_after(), Some(earliest - now));
+                        prop_assert_eq!(refusal.retry_after(), earliest.checked_sub(now));
                     }
                 }
             }

@@ -11,6 +11,7 @@ use trimtab_scheduler::{Bulkhead, BulkheadSettings, CallError, Gate, Permit, Rea
 use crate::{ms, poll};
 
 async fn fail() -> Result<(), u8> {
+    tokio::task::yield_now().await;
     panic!("on purpose")
 }
 

@@ -50,7 +50,9 @@ proptest! {
             }
             let load = demand / f64::from(scaler.size());
             prop_assert!(load <= 0.85, "{} workers for {}", scaler.size(), demand);
-            prop_assert!(load >= 0.5 || scaler.size() == 1, "{} workers for {}", scaler.size(), demand);
+            // Rounding up may leave more room than the band has, with fewer it would be too little.
+            let fewest = (demand / 0.7).ceil().max(1.0);
+            prop_assert!(load >= 0.5 || f64::from(scaler.size()) <= fewest, "{} workers for {}", scaler.size(), demand);
             prop_assert!(steps <= 7 && directions < 3, "{} steps, directions {}", steps, directions);
             Ok(())
         })?;

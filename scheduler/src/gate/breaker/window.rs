@@ -1,6 +1,7 @@
 //! How the last calls went: the last *n* of them without a lock, or those of the last so-and-so long under a short one.
 //!
-//! A window of calls is a ring of small words. A call draws a ticket, which names its slot; where the slot says already what
+//! A full window without a fault does not change when another call works, so that call writes nothing: what is healthy is
+//! not slowed down by threads that fight for a line. Otherwise a window of calls is a ring of small words. A call draws a ticket, which names its slot; where the slot says already what
 //! the call has to say, as nearly always, nothing more is written. Otherwise it swaps its own word in and corrects the totals
 //! by the difference, so that at rest the totals are exactly what the ring holds, whoever raced whom. The totals are signed:
 //! a thread may take away what another is about to add.
@@ -49,6 +50,12 @@ impl CallWindow {
     /// Adds a call and tells what the window holds now.
     #[inline]
     pub(crate) fn record(&self, word: u8) -> Counts {
+        if word == 0 {
+            let counts = self.counts();
+            if counts.failed | counts.slow == 0 && counts.calls as usize == self.ring.len() && self.is_faultless() {
+                return counts;
+            }
+        }
         let ticket = self.head.fetch_add(1, Relaxed);
         let slot = &self.ring[(ticket % self.ring.len() as u64) as usize];
         if slot.load(Relaxed) != word {
@@ -76,10 +83,16 @@ impl CallWindow {
         }
     }
 
-    /// Calls ever, and what the window holds.
-    pub(crate) fn counts(&self) -> (u64, Counts) {
-        let head = self.head.load(Relaxed);
-        (head, self.counts_at(head))
+    /// What the window holds.
+    #[inline]
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts_at(self.head.load(Relaxed))
+    }
+
+    /// Exactly none, where [`counts`](Self::counts) shows a total below zero as none.
+    #[inline]
+    fn is_faultless(&self) -> bool {
+        self.failed.load(Relaxed) == 0 && self.slow.load(Relaxed) == 0
     }
 
     /// Forgets all calls.
@@ -118,20 +131,18 @@ pub(crate) struct TimeWindow {
     /// Each with its number, counted from the start of the clock; what is in the window has numbers that end differently.
     parts: [(u64, Counts); PARTS as usize],
     total: Counts,
-    calls: u64,
 }
 
 impl TimeWindow {
     /// A window of so many nanoseconds.
     pub(crate) fn new(length: u64) -> Self {
         let parts = std::array::from_fn(|index| (index as u64, Counts::default()));
-        Self { part: (length / PARTS).max(1), parts, total: Counts::default(), calls: 0 }
+        Self { part: (length / PARTS).max(1), parts, total: Counts::default() }
     }
 
     /// Adds a call at `now` and tells what the window holds.
     pub(crate) fn record(&mut self, now: u64, word: u8) -> Counts {
         let tick = self.forget(now);
-        self.calls += 1;
         let part = &mut self.parts[(tick % PARTS) as usize].1;
         for counts in [part, &mut self.total] {
             counts.calls = counts.calls.saturating_add(1);
@@ -162,10 +173,10 @@ impl TimeWindow {
         tick
     }
 
-    /// Calls ever, and what the window holds.
-    pub(crate) fn counts(&mut self, now: u64) -> (u64, Counts) {
+    /// What the window holds.
+    pub(crate) fn counts(&mut self, now: u64) -> Counts {
         self.forget(now);
-        (self.calls, self.total)
+        self.total
     }
 
     /// Forgets all calls.
