@@ -123,11 +123,18 @@ mod tests {
     use std::time::Duration;
 
     use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
     use trimtab_config::Share;
 
     use super::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig {
+            rng_seed: RngSeed::Fixed(7),
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
         #[test]
         fn a_budget_allows_what_a_ledger_allows(
             share in 0_u32..=100, per_second in 0_u32..20, burst in 1_u32..20,

@@ -32,6 +32,8 @@ fn shares(balancer: &Balancer<usize>, calls: u32) -> HashMap<usize, u32> {
 }
 
 proptest! {
+    #![proptest_config(crate::seeded())]
+
     /// The model is a number of calls for each worker, and for how long each is ejected.
     #[test]
     fn capacity_holds_refusals_are_true_and_the_ejected_get_nothing(

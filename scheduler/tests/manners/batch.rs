@@ -39,6 +39,8 @@ fn settings() -> BatchSettings {
 }
 
 proptest! {
+    #![proptest_config(crate::seeded())]
+
     #[test]
     fn every_item_is_in_one_batch_and_every_caller_gets_its_own_result(
         steps in prop::collection::vec((0_u8..10, any::<prop::sample::Index>(), 0_u64..8), 1..120),

@@ -172,6 +172,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
+    #![proptest_config(crate::seeded())]
+
     #[test]
     fn a_breaker_does_what_its_model_does(
         steps in steps(), by_time: bool, slow: bool, count_dropped: bool, rate in 1_u32..=100,

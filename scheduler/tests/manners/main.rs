@@ -14,9 +14,20 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use proptest::test_runner::{Config as ProptestConfig, RngSeed};
+
 /// Runs on a paused clock; for property tests, which cannot be async themselves.
 fn paused<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(work)
+}
+
+/// Random input from a fixed seed, so that a failure is one on every machine. Set `PROPTEST_RNG_SEED` to look further.
+fn seeded() -> ProptestConfig {
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    match config.rng_seed {
+        RngSeed::Random => ProptestConfig { rng_seed: RngSeed::Fixed(0x7472_696d), ..config },
+        RngSeed::Fixed(_) => config,
+    }
 }
 
 const fn ms(n: u64) -> Duration {

@@ -14,6 +14,8 @@ fn rate(text: &str) -> Rate {
 }
 
 proptest! {
+    #![proptest_config(crate::seeded())]
+
     #[test]
     fn it_lets_through_what_the_algorithm_lets_through(
         burst in 1_u32..6, steps in prop::collection::vec((any::<bool>(), 1_u64..40), 1..150),

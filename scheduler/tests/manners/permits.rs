@@ -31,6 +31,8 @@ enum Step {
 }
 
 proptest! {
+    #![proptest_config(crate::seeded())]
+
     /// The model is a number and a queue.
     #[test]
     fn the_limit_holds_and_callers_are_served_in_order(

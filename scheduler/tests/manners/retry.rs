@@ -44,6 +44,8 @@ fn fault() -> impl Strategy<Value = Option<Fault>> {
 }
 
 proptest! {
+    #![proptest_config(crate::seeded())]
+
     #[test]
     fn tries_their_times_and_the_answer_are_as_a_plain_loop_gives_them(
         faults in prop::collection::vec(fault(), 12), retries in 0_u32..8, idempotent: bool,
@@ -148,6 +150,8 @@ async fn hedged(hedge: &Hedge, tries: [(u64, bool); 2]) -> (Result<usize, CallEr
 }
 
 proptest! {
+    #![proptest_config(crate::seeded())]
+
     #[test]
     fn of_two_tries_the_first_good_answer_counts(
         // Odd and even, so that no two things happen at the same time.

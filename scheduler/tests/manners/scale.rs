@@ -12,6 +12,8 @@ fn scaler() -> Scaler {
 }
 
 proptest! {
+    #![proptest_config(crate::seeded())]
+
     #[test]
     fn it_stays_in_its_bounds_steps_by_a_factor_and_never_against_the_load(
         loads in prop::collection::vec((prop::num::f64::ANY, 1_u64..20_000), 1..200),
