@@ -130,7 +130,8 @@ macro_rules! call_alone {
         ///
         /// # Errors
         ///
-        /// [`CallError::Failed`] with the error of the call, or [`CallError::Refused`].
+        /// [`CallError::Failed`](crate::CallError::Failed) with the error of the call, or
+        /// [`CallError::Refused`](crate::CallError::Refused).
         ///
         /// # Cancel safety
         ///

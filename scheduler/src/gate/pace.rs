@@ -89,7 +89,7 @@ impl governor::clock::Clock for Ticks {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
-        Nanos::new(self.0.now())
+        Nanos::from(self.0.now())
     }
 }
 
