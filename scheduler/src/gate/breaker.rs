@@ -18,18 +18,20 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::gate::{Gate, Gated, Pass};
+use crate::gate::{Gate, Gated};
 use crate::manners::clock::{Clock, nanos};
 use crate::manners::config::{BreakerSettings, check};
 use crate::manners::metrics::Meters;
 use crate::manners::pad::Padded;
 use crate::manners::stripes::Striped;
-use crate::manners::{CallError, Outcome, Reason, Refusal, SetupError};
+use crate::manners::{CallError, Reason, Refusal, SetupError};
 
+mod permit;
 mod state;
 mod sync;
 mod window;
 
+pub use permit::BreakerPermit;
 pub use window::Counts;
 
 use state::{Kind, State};
@@ -521,72 +523,9 @@ impl Inner {
     }
 }
 
-/// Leave to make one call. Tell it how the call went.
-#[derive(Debug)]
-#[must_use = "a permit that is dropped counts its call as dropped"]
-pub struct BreakerPermit<'a> {
-    inner: &'a Inner,
-    generation: u64,
-    start: u64,
-    counted: bool,
-}
-
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Breaker").field("name", &self.name).field("state", &self.state()).finish_non_exhaustive()
-    }
-}
-
-impl BreakerPermit<'_> {
-    /// The call worked.
-    #[inline]
-    pub fn success(self) {
-        self.settle(Outcome::Success);
-    }
-
-    /// The call failed.
-    #[inline]
-    pub fn failure(self) {
-        self.settle(Outcome::Failure);
-    }
-
-    /// The call says nothing about the far side; a probe is given back.
-    pub fn ignore(self) {
-        self.settle(Outcome::Ignored);
-    }
-}
-
-impl Pass for BreakerPermit<'_> {
-    #[inline]
-    fn settle(mut self, outcome: Outcome) {
-        let counted = std::mem::replace(&mut self.counted, false);
-        match outcome {
-            _ if !counted => {}
-            Outcome::Ignored => self.inner.state.give_back(self.generation),
-            _ => self.inner.record(self.generation, self.start, outcome == Outcome::Failure),
-        }
-    }
-}
-
-impl Drop for BreakerPermit<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.counted {
-            self.inner.dropped(self.generation, self.start);
-        }
-    }
-}
-
-impl Inner {
-    #[cold]
-    fn dropped(&self, generation: u64, start: u64) {
-        self.totals.dropped.fetch_add(1, Relaxed);
-        // A call that panics has failed, whatever is thought of callers who leave.
-        if self.settings.count_dropped || std::thread::panicking() {
-            self.record(generation, start, true);
-        } else {
-            self.state.give_back(generation);
-        }
     }
 }
 
