@@ -48,7 +48,9 @@ impl Dials {
             (Admit::Frequency, window) if window > 0.2 => "frequency behind a wide window, like W-TinyLFU",
             (Admit::Frequency, _) => "frequency behind a small window, like W-TinyLFU",
             (Admit::Ghost, _) if !self.fill => "newcomers leave first unless they return, like S3-FIFO",
-            (Admit::Ghost, window) if window > 0.2 => "newcomers have a third, and prove themselves there, like 2Q and ARC",
+            (Admit::Ghost, window) if window > 0.2 => {
+                "newcomers have a third, and prove themselves there, like 2Q and ARC"
+            }
             (Admit::Ghost, window) if window > 0.05 => "proven entries first, like 2Q and S3-FIFO",
             (Admit::Ghost, _) => "what came first stays, like CLOCK-Pro and LIRS",
         }

@@ -11,6 +11,8 @@ use crate::workspace::{self, Metadata};
 
 /// A package that somebody takes alone.
 const SUBSYSTEM: usize = 40;
+/// The lanes and manners: governor and backoff, which the pace and retries stand on, bring eighteen along.
+const SCHEDULER: usize = 60;
 /// The assembled system.
 const FACADE: usize = 150;
 
@@ -27,6 +29,7 @@ pub(crate) struct Tree {
 fn budget(name: &str) -> Option<usize> {
     match name {
         "trimtab" => Some(FACADE),
+        "trimtab-scheduler" => Some(SCHEDULER),
         // The ground is used lean, and its lean part counts in each subsystem's own budget. A router to mount brings
         // a web framework along, and a program everything.
         "trimtab-config" | "trimtab-admin" | "trimtab-server" | "xtask" => None,
