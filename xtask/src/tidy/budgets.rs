@@ -12,7 +12,7 @@ use crate::workspace::{self, Metadata};
 /// A package that somebody takes alone.
 const SUBSYSTEM: usize = 40;
 /// The lanes and manners: governor and backoff, which the pace and retries stand on, bring eighteen along.
-const SCHEDULER: usize = 60;
+const SCHEDULER: usize = 64;
 /// The assembled system.
 const FACADE: usize = 150;
 
