@@ -300,6 +300,7 @@ impl Lock {
             Entered::Granted(lease) => Ok(lease),
             Entered::Queued(number, answer, keeper) => {
                 let place = Place::new(&self.named, number, answer, keeper);
+                self.needs_runtime()?;
                 let timed_out = || self.named.group.counts.timed_out();
                 place.answer(deadline).await.transpose().unwrap_or_else(|| {
                     timed_out();
@@ -318,6 +319,7 @@ impl Lock {
             Entered::Busy => Ok(None),
             Entered::Queued(number, answer, keeper) => {
                 let place = Place::new(&self.named, number, answer, keeper);
+                self.needs_runtime()?;
                 let patience = self.named.group.settings.timeout.get().min(FOREVER);
                 match place.answer(now + patience).await {
                     Ok(Some(lease)) => Ok(Some(lease)),
@@ -327,6 +329,16 @@ impl Lock {
                 }
             }
         }
+    }
+
+    /// A free lock in memory needs none; waiting does, for its time limit.
+    fn needs_runtime(&self) -> Result<(), AcquireError> {
+        Handle::try_current().map(drop).map_err(|error| AcquireError::Unavailable {
+            group: self.named.group.name.clone(),
+            name: self.named.name.clone(),
+            what: "waiting for a lock needs a tokio runtime; call it from inside of one".into(),
+            cause: Some(Arc::new(error)),
+        })
     }
 
     fn refuse_reentry(&self) -> Result<(), AcquireError> {

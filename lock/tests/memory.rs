@@ -151,6 +151,17 @@ async fn names_and_crowds_have_limits() {
     assert!(error.contains("a store \"etcd\" is not known here"), "{error}");
 }
 
+#[test]
+fn outside_of_a_runtime_a_free_lock_is_given_and_waiting_is_refused() {
+    let locks = Locks::memory("jobs").unwrap();
+    let mut asks = Box::pin(locks.acquire("a", LONG));
+    let Poll::Ready(Ok(_lease)) = poll(&mut asks) else { panic!("free") };
+    let mut asks = Box::pin(locks.acquire("a", LONG));
+    let Poll::Ready(Err(error)) = poll(&mut asks) else { panic!("refused") };
+    assert!(error.to_string().contains("needs a tokio runtime"), "{error}");
+    assert_eq!(locks.stats().waiting, 0);
+}
+
 type Waits = Pin<Box<dyn Future<Output = Result<Lease, AcquireError>> + Send>>;
 
 fn poll<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {

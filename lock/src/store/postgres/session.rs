@@ -104,9 +104,11 @@ impl Session {
             let what = format!("PostgreSQL {} has no idle_session_timeout; use version 14 or later", version / 10_000);
             return Err(StoreError::plain(what).permanent());
         }
-        // The server's side of the lease, and nothing of the database's own habits that could end a wait.
+        // The server's side of the lease, and none of the database's own habits that could end a wait or, after a crash, set
+        // the tokens back: they must be on its disk before they are given out (once in 32 tokens there is something to write).
         let limits = format!(
-            "SET idle_session_timeout = {}; SET statement_timeout = 0; SET application_name = 'trimtab-lock'",
+            "SET idle_session_timeout = {}; SET statement_timeout = 0; SET synchronous_commit = on; \
+             SET application_name = 'trimtab-lock'",
             lease.as_millis()
         );
         client.batch_execute(&limits).await.map_err(refused)?;

@@ -1,6 +1,7 @@
 //! What can be benchmarked: one entry in [`all`] for each subject.
 
 pub mod cache;
+pub mod lock;
 pub mod overhead;
 pub mod pool;
 pub mod server;
@@ -11,6 +12,7 @@ use crate::frame::Subject;
 pub fn all() -> Vec<Box<dyn Subject>> {
     vec![
         Box::new(cache::CacheSubject::default()),
+        Box::new(lock::LockSubject),
         Box::new(overhead::OverheadSubject),
         Box::new(pool::PoolSubject),
         Box::new(server::ServerSubject),
