@@ -14,9 +14,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::pin;
 use tokio::sync::Notify;
+use trimtab_config::Backoff;
 
 use crate::error::{Loss, ReleaseError, StoreError};
 use crate::named::{Keeper, Named, Reply};
@@ -46,7 +48,7 @@ impl Drop for Alive {
 
 async fn keep(named: &Arc<Named>) {
     let group = &named.group;
-    let mut delays = group.settings.backoff.delays();
+    let mut pauses = delays(&group.settings.backoff);
     loop {
         if named.wanted_until().is_none() {
             if named.retire() {
@@ -56,16 +58,16 @@ async fn keep(named: &Arc<Named>) {
         }
         match group.store.take(named).await {
             Ok(Some(taken)) => {
-                delays = group.settings.backoff.delays();
+                pauses = delays(&group.settings.backoff);
                 hold(named, taken).await;
             }
             Ok(None) => named.expire(),
             Err(error) => {
-                let delay = delays.next().filter(|_| !error.permanent);
+                let delay = pauses.next().filter(|_| !error.permanent);
                 tracing::debug!(group = %group.name, lock = %named.name, %error, "a store failed");
                 named.fail(&error, delay.is_none());
                 match delay {
-                    None => delays = group.settings.backoff.delays(),
+                    None => pauses = delays(&group.settings.backoff),
                     Some(delay) => tokio::select! {
                         () = tokio::time::sleep(delay) => {}
                         () = named.unwanted() => {}
@@ -74,6 +76,18 @@ async fn keep(named: &Arc<Named>) {
             }
         }
     }
+}
+
+/// The pauses after failures of a store.
+#[cfg(any(feature = "file", feature = "postgres", feature = "redis"))]
+fn delays(backoff: &Backoff) -> impl Iterator<Item = Duration> + use<> {
+    backoff.delays()
+}
+
+/// Memory does not fail.
+#[cfg(not(any(feature = "file", feature = "postgres", feature = "redis")))]
+fn delays(_: &Backoff) -> impl Iterator<Item = Duration> + use<> {
+    std::iter::empty()
 }
 
 enum End {

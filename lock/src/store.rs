@@ -122,7 +122,7 @@ impl Store {
     }
 
     /// The lock, or none when nobody wants it any more.
-    #[allow(clippy::unused_async, reason = "where no store is compiled in")]
+    #[allow(clippy::unused_async, unused_variables, reason = "where no store is compiled in")]
     pub(crate) async fn take(&self, named: &Arc<Named>) -> Result<Option<Hold>, StoreError> {
         match self {
             // Needs no keeper.
@@ -137,7 +137,12 @@ impl Store {
     }
 }
 
-#[allow(clippy::unused_async, unused_variables, reason = "where no store is compiled in")]
+#[allow(
+    clippy::unnecessary_wraps,
+    clippy::unused_async,
+    unused_variables,
+    reason = "where not all stores are compiled in"
+)]
 impl Hold {
     /// The token it was taken with.
     pub(crate) fn token(&self) -> u64 {

@@ -39,7 +39,7 @@ fn numbers_are_published_under_their_names() {
     assert_eq!(value(names::ACQUIRED), Some(2.0));
     assert_eq!(value(names::RELEASED), Some(1.0));
     assert_eq!(value(names::HELD), Some(1.0));
-    assert_eq!(value(names::HOLD_SECONDS), Some(1.0));
+    assert_eq!(value(names::HOLD_SECONDS), Some(2.0));
     assert_eq!(value(names::REFUSALS).map(|_| ()), Some(()));
     for name in [names::WAITING, names::WAITED, names::LOST, names::HAND_OVERS, names::ROUND_TRIPS] {
         assert_eq!(value(name), Some(0.0), "{name}");

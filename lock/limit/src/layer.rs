@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use governor::clock::{Clock, DefaultClock};
+use governor::clock::Clock;
 use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Request, Response, StatusCode};
 use tower_layer::Layer;
 use tower_service::Service;
 use trimtab_config::Rate;
 
+use crate::clock::DefaultClock;
 use crate::decision::Allowed;
 use crate::error::LimitError;
 use crate::local::KeyedLimit;

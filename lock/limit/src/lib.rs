@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`local`] | a limit for all, and a limit for each key, inside of one process |
 //! | [`bounded`] | the keys of a limit in bounded memory |
+//! | [`clock`] | what time is asked of |
 //! | [`decision`] | what a caller is told: how much is left, or when to come again |
 #![cfg_attr(
     any(feature = "postgres", feature = "redis"),
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bounded;
+pub mod clock;
 pub mod config;
 pub mod decision;
 pub mod error;

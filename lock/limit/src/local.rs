@@ -6,13 +6,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use governor::clock::{Clock, DefaultClock};
+use governor::clock::Clock;
 use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{InsufficientCapacity, NotUntil, RateLimiter};
 use trimtab_config::{Problems, Rate, Settings, check_name};
 
 use crate::bounded::BoundedStore;
+use crate::clock::DefaultClock;
 use crate::config::LimitSettings;
 use crate::decision::{Allowed, Left, Pace, Refused};
 use crate::error::{BuildError, LimitError};

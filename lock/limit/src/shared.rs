@@ -19,10 +19,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use governor::clock::DefaultClock;
 use lru::LruCache;
 use tokio::time::{Instant, timeout};
 
+use crate::clock::DefaultClock;
 use crate::config::{Fallback, LimitSettings};
 use crate::decision::{Allowed, Left, Pace, Refused};
 use crate::error::{BuildError, Cause, LimitError};

@@ -90,8 +90,9 @@ impl Postgres {
             start: Instant::now(),
             contended: [const { AtomicU64::new(0) }; SLOTS],
         };
-        let (one, two) = (store.open().await?, store.open().await?);
+        let (one, two) = (store.unarmed().await?, store.unarmed().await?);
         session::refuse_poolers(&one, &two).await?;
+        let (one, two) = (Arc::new(one.arm().await?), Arc::new(two.arm().await?));
         one.keep_alive();
         *store.shared.lock().await = Some(one);
         store.spare.lock().push(two);
@@ -102,8 +103,12 @@ impl Postgres {
         self.trips.load(Ordering::Relaxed)
     }
 
+    async fn unarmed(&self) -> Result<Session, StoreError> {
+        Session::open(&self.config, self.lease, self.timeout, self.trips.clone()).await
+    }
+
     async fn open(&self) -> Result<Arc<Session>, StoreError> {
-        Session::open(&self.config, self.lease, self.timeout, self.trips.clone()).await.map(Arc::new)
+        Ok(Arc::new(self.unarmed().await?.arm().await?))
     }
 
     /// The session that all share, made again when it has ended.

@@ -35,6 +35,8 @@ pub(crate) fn settings(url: &str, lease: Duration) -> LockSettings {
     let mut settings = LockSettings::for_profile(trimtab_config::Profile::Balanced);
     settings.url = Secret::new(url);
     settings.lease = lease.into();
+    // A busy machine is no server that is away.
+    settings.timeout = Duration::from_secs(60).into();
     settings
 }
 
@@ -52,6 +54,20 @@ pub(crate) async fn until(what: &str, mut happened: impl FnMut() -> bool) {
         assert!(started.elapsed() < Duration::from_secs(60), "{what} did not happen");
         // A look now and then.
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Waits until a lease was renewed a few times.
+pub(crate) async fn renewed(lease: &trimtab_lock::Lease, times: u32) {
+    for _ in 0..times {
+        let mut last = lease.remaining();
+        let rises = || {
+            let now = lease.remaining();
+            let risen = now > last;
+            last = now;
+            risen
+        };
+        until("a renewal", rises).await;
     }
 }
 

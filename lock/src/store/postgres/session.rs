@@ -82,7 +82,7 @@ impl Session {
                 ]
                 .contains(code)
             });
-            let told = StoreError::new("the database did not accept a session", error);
+            let told = answered("the database did not accept a session", error);
             if permanent { told.permanent() } else { told }
         };
         let (client, connection) = config.connect(NoTls).await.map_err(refused)?;
@@ -104,14 +104,10 @@ impl Session {
             let what = format!("PostgreSQL {} has no idle_session_timeout; use version 14 or later", version / 10_000);
             return Err(StoreError::plain(what).permanent());
         }
-        // The server's side of the lease, and none of the database's own habits that could end a wait or, after a crash, set
-        // the tokens back: they must be on its disk before they are given out (once in 32 tokens there is something to write).
-        let limits = format!(
-            "SET idle_session_timeout = {}; SET statement_timeout = 0; SET synchronous_commit = on; \
-             SET application_name = 'trimtab-lock'",
-            lease.as_millis()
-        );
-        client.batch_execute(&limits).await.map_err(refused)?;
+        // None of the database's own habits that could end a wait or, after a crash, set the tokens back: they must be on its disk
+        // before they are given out (once in 32 tokens there is something to write).
+        let limits = "SET statement_timeout = 0; SET synchronous_commit = on; SET application_name = 'trimtab-lock'";
+        client.batch_execute(limits).await.map_err(refused)?;
         // So that the server finds out about a waiter that died; systems without the means refuse it.
         let _ = client.batch_execute("SET client_connection_check_interval = 1000").await;
         make_sequence(&client).await?;
@@ -139,6 +135,17 @@ impl Session {
         let (cancel, contact, kept) = (client.cancel_token(), Mutex::new(started), AtomicBool::new(false));
         std::mem::forget(guard);
         Ok(Self { client, cancel, pid, lease, timeout: patience, statements, contact, ended, driver, kept, trips })
+    }
+
+    /// From now on the server ends the session when it is silent for one lease. Before, it holds nothing.
+    pub(crate) async fn arm(self) -> Result<Self, StoreError> {
+        let sent = Instant::now();
+        let limit = format!("SET idle_session_timeout = {}", self.lease.as_millis());
+        let set = timeout(self.timeout, self.client.batch_execute(&limit)).await;
+        set.map_err(|_| StoreError::plain(format!("the database did not answer within {:?}", self.timeout)))?
+            .map_err(|error| answered("the database did not take the limit of a session", error))?;
+        *self.contact.lock() = sent;
+        Ok(self)
     }
 
     /// Whether it may be used.
@@ -205,7 +212,7 @@ impl Session {
                 self.timeout.min(self.lease)
             )));
         };
-        let row = answer.map_err(|error| StoreError::new("the database did not answer as it should", error))?;
+        let row = answer.map_err(|error| answered("the database did not answer as it should", error))?;
         self.heard(sent, &row)?;
         Ok(row)
     }
@@ -222,8 +229,13 @@ impl Session {
 
     /// Its token, if the lock was free.
     pub(crate) async fn try_lock(&self, key: i64) -> Result<Option<u64>, StoreError> {
-        let token: Option<i64> = self.ask(&self.statements.try_lock, &[&key]).await?.get(0);
-        Ok(token.map(|token| token as u64))
+        match self.ask(&self.statements.try_lock, &[&key]).await {
+            Ok(row) => Ok(row.get::<_, Option<i64>>(0).map(|token| token as u64)),
+            Err(error) => {
+                self.free(key).await;
+                Err(error)
+            }
+        }
     }
 
     /// Waits for the lock as long as somebody wants it.
@@ -252,9 +264,11 @@ impl Session {
             Some(Ok(row)) => row,
             Some(Err(error)) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
                 *self.contact.lock() = sent;
+                self.free(key).await;
                 return Ok(Waited::TimedOut);
             }
             Some(Err(error)) if cancelled && error.code() == Some(&SqlState::QUERY_CANCELED) => {
+                self.free(key).await;
                 return Ok(Waited::Cancelled);
             }
             Some(Err(error)) => {
@@ -276,6 +290,14 @@ impl Session {
             self.speak().await?;
         }
         Ok(Waited::Locked { token: token as u64, at_once: waited < Duration::from_millis(1) })
+    }
+
+    /// After a statement that failed. Its error may have come after the lock, which a session keeps through any error: a wait
+    /// that was cancelled in the moment of its success left the lock behind on an idle session.
+    async fn free(&self, key: i64) {
+        if self.is_good() && self.unlock(key).await.is_err() {
+            self.end();
+        }
     }
 
     /// False when the lock was not held.
@@ -316,6 +338,12 @@ impl Drop for Abort {
             driver.abort();
         }
     }
+}
+
+/// A statement that was prepared and is not known is one on another backend.
+fn answered(what: &str, error: Error) -> StoreError {
+    let elsewhere = [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT];
+    if error.code().is_some_and(|code| elsewhere.contains(code)) { pooler() } else { StoreError::new(what, error) }
 }
 
 fn pooler() -> StoreError {
