@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 use trimtab_config::{Secret, Settings};
 use trimtab_lock::LockSettings;
 
+/// What keeps a test from hanging for ever, and is long enough for a machine that stands still for minutes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
+
 /// Says that a test cannot run, where `cargo xtask test` counts it.
 pub(crate) fn skip(test: &str, reason: &str) {
     eprintln!("skipped: {reason}");
@@ -36,7 +39,9 @@ pub(crate) fn settings(url: &str, lease: Duration) -> LockSettings {
     settings.url = Secret::new(url);
     settings.lease = lease.into();
     // A busy machine is no server that is away.
-    settings.timeout = Duration::from_secs(60).into();
+    settings.timeout = PATIENCE.into();
+    settings.backoff.max = Duration::from_millis(500).into();
+    settings.backoff.max_retries = 10_000;
     settings
 }
 
@@ -51,7 +56,7 @@ pub(crate) fn fresh(what: &str) -> String {
 pub(crate) async fn until(what: &str, mut happened: impl FnMut() -> bool) {
     let started = Instant::now();
     while !happened() {
-        assert!(started.elapsed() < Duration::from_secs(60), "{what} did not happen");
+        assert!(started.elapsed() < PATIENCE, "{what} did not happen");
         // A look now and then.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
