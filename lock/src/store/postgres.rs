@@ -243,6 +243,8 @@ impl PostgresHold {
     }
 
     pub(crate) async fn watch(&self, named: &Named, token: u64) -> Loss {
+        // After a standstill both may be true: our own question that had no answer in time ends the session, too.
+        let ended = || if Instant::now() > self.session.trusted_until() { Loss::Expired } else { Loss::Disconnected };
         loop {
             let until = self.session.trusted_until();
             // Others on this session may have spoken to the server meanwhile.
@@ -251,15 +253,15 @@ impl PostgresHold {
             }
             tokio::select! {
                 biased;
-                () = self.session.ended() => return Loss::Disconnected,
+                () = self.session.ended() => return ended(),
                 () = tokio::time::sleep_until(self.session.next_contact()) => {}
             }
             tokio::select! {
                 biased;
-                () = self.session.ended() => return Loss::Disconnected,
+                () = self.session.ended() => return ended(),
                 () = tokio::time::sleep_until(until) => return Loss::Expired,
                 answer = self.session.speak() => if answer.is_err() {
-                    return Loss::Disconnected;
+                    return ended();
                 }
             }
         }
