@@ -1,6 +1,7 @@
 //! A pooler before PostgreSQL: refused in transaction mode, where locks would stay on strangers' backends; good in session mode.
 //!
-//! Runs where PgBouncer is installed (package `pgbouncer`); elsewhere the test says so and skips itself.
+//! `cargo xtask test` finds or installs PgBouncer and names it in `XTASK_PGBOUNCER`; without it the test skips itself and is
+//! counted as skipped.
 
 #![cfg(all(unix, feature = "postgres"))]
 
@@ -36,9 +37,7 @@ fn unprivileged() -> Option<u32> {
     if number(&["-u"]) == Some(0) { number(&["-u", "nobody"]) } else { None }
 }
 
-async fn pooler(server: &str, mode: &str) -> Option<Pooler> {
-    let program =
-        ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].into_iter().find(|path| std::path::Path::new(path).exists())?;
+async fn pooler(program: &str, server: &str, mode: &str) -> Pooler {
     let rest = server.strip_prefix("postgres://").unwrap();
     let (login, address) = rest.rsplit_once('@').unwrap();
     let (user, password) = login.split_once(':').unwrap();
@@ -72,20 +71,18 @@ async fn pooler(server: &str, mode: &str) -> Option<Pooler> {
     let child = command.spawn().unwrap();
     let pooler = Pooler { child, url: format!("postgres://{login}@127.0.0.1:{own}/{database}"), _folder: folder };
     common::until("the pooler's start", || TcpStream::connect(("127.0.0.1", own)).is_ok()).await;
-    Some(pooler)
+    pooler
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pooler_is_refused_in_transaction_mode_and_serves_in_session_mode() {
     let test = "a_pooler_is_refused_in_transaction_mode_and_serves_in_session_mode";
     let Some(url) = common::variable(test, "XTASK_POSTGRES_URL") else { return };
-    let Some(transaction) = pooler(&url, "transaction").await else {
-        common::skip(test, "PgBouncer is not on this machine");
-        return;
-    };
+    let Some(program) = common::variable(test, "XTASK_PGBOUNCER") else { return };
+    let transaction = pooler(&program, &url, "transaction").await;
     let error = Locks::connect("pooled", &transaction.url).await.unwrap_err().to_string();
     assert!(error.contains("a pooler in transaction mode"), "{error}");
-    let session = pooler(&url, "session").await.unwrap();
+    let session = pooler(&program, &url, "session").await;
     let locks = Locks::connect("pooled", &session.url).await.unwrap();
     let (near, name) = (Locks::connect("near", &url).await.unwrap(), common::fresh("pooled"));
     let lease = locks.acquire(&name, Duration::from_secs(60)).await.unwrap();
