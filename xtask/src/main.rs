@@ -32,7 +32,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run every test with real Redis, PostgreSQL and Chromium beside it
+    /// Run every test with real Redis, PostgreSQL, PgBouncer and Chromium beside it
     ///
     /// Missing programs are installed where that needs no question (Debian, as root or with password-less sudo); else
     /// the command to type is named, and tests that need them are counted as skipped. The last line is

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test of the workspace, with real Redis, PostgreSQL and Chromium beside them.
+//! `cargo xtask test`: every test of the workspace, with real Redis, PostgreSQL, PgBouncer and Chromium beside them.
 //!
 //! It runs plain `cargo test`, documentation examples included, and all features, so that nothing is left out because
 //! a feature is off. The output passes through live and is counted by [`tally`]. Tests find the servers by these
@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `XTASK_REDIS_URL`, `XTASK_POSTGRES_URL` | address with password of a private server |
 //! | `XTASK_CHROMIUM`, `XTASK_CHROMEDRIVER` | path of the browser, and of the driver that fits it |
+//! | `XTASK_PGBOUNCER` | path of the pooler, which a test puts before the PostgreSQL |
 //! | `XTASK_SKIPS` | file to which a test that cannot run appends `name: reason` |
 //! | `XTASK_PROGRAM` | path of this program, for tests that start a private server and hurt it |
 

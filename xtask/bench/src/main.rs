@@ -26,7 +26,7 @@ static ALLOCATOR: memory::Counting = memory::Counting::new();
     after_help = "Exit code: 0 fine, 1 a bar is short or an assertion failed, 2 the call or the set-up is wrong."
 )]
 struct Command {
-    /// What to measure: `cache`, `manners`, `overhead`, `pool`, `server`; or `list` for all subjects with their cases.
+    /// What to measure: `cache`, `lock`, `manners`, `overhead`, `pool`, `server`; or `list` for all subjects with their cases.
     subject: String,
     /// Fewer rounds and less work: for seeing that it works, not for evidence.
     #[arg(long)]

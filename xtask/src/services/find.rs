@@ -78,6 +78,11 @@ pub(crate) fn browser() -> Option<Browser> {
     })
 }
 
+/// PgBouncer, or nothing. Debian keeps it where only root's PATH leads.
+pub(crate) fn pooler() -> Option<Program> {
+    everywhere(&["pgbouncer"], &[]).into_iter().find_map(|path| ask(path, first_number))
+}
+
 /// A program that lies in PATH or a usual place; its version is not asked for.
 pub(crate) fn plain(name: &str) -> Option<PathBuf> {
     everywhere(&[name], &[]).into_iter().next()
@@ -138,7 +143,8 @@ fn redis_version(said: &str) -> Option<String> {
     said.split_whitespace().find_map(|word| word.strip_prefix("v=")).map(str::to_owned)
 }
 
-/// `ChromeDriver 148.0.7778.167 (…)`, `Chromium 148.0.7778.167 built on Debian …`: the first word that is a number.
+/// `ChromeDriver 148.0.7778.167 (…)`, `Chromium 148.0.7778.167 built on Debian …`, `PgBouncer 1.18.0`: the first word that is
+/// a number.
 fn first_number(said: &str) -> Option<String> {
     said.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)
 }
@@ -164,6 +170,7 @@ mod tests {
         assert_eq!(last_number("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n").as_deref(), Some("15.18"));
         assert_eq!(last_number("initdb (PostgreSQL) 18beta1\n").as_deref(), Some("18beta1"));
         assert_eq!(first_number("Chromium 148.0.7778.167 built on Debian 12\n").as_deref(), Some("148.0.7778.167"));
+        assert_eq!(first_number("PgBouncer 1.18.0\nlibevent 2.1.12-stable\n").as_deref(), Some("1.18.0"));
         assert_eq!(redis_version("command not found"), None);
         assert_eq!(last_number("a wrapper that says nothing"), None);
     }

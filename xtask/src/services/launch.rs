@@ -17,7 +17,7 @@ use super::process::{Activity, Process};
 use crate::error::{Context, Failure, Result};
 
 /// How long a server may take until it answers. Half a second is usual; a loaded machine may need long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A port can be taken between the moment it is chosen and the moment the server binds it.
 const ATTEMPTS: usize = 5;
@@ -152,7 +152,7 @@ impl Launch {
             }
             let why = match process.activity() {
                 Activity::Gone => "ended before it answered",
-                _ if Instant::now() > deadline => "did not answer within 60 s",
+                _ if Instant::now() > deadline => "did not answer within 5 minutes",
                 _ => {
                     std::thread::sleep(Duration::from_millis(20));
                     continue;

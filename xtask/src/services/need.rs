@@ -10,16 +10,20 @@ pub(crate) enum Need {
     Service(Kind),
     /// A headless browser with its driver.
     Browser,
+    /// A pooler of connections to PostgreSQL; a test that needs one starts it itself.
+    Pooler,
 }
 
 impl Need {
-    pub(crate) const ALL: [Need; 3] = [Need::Service(Kind::Redis), Need::Service(Kind::Postgres), Need::Browser];
+    pub(crate) const ALL: [Need; 4] =
+        [Need::Service(Kind::Redis), Need::Service(Kind::Postgres), Need::Browser, Need::Pooler];
 
     fn name(self) -> &'static str {
         match self {
             Need::Service(Kind::Redis) => "Redis",
             Need::Service(Kind::Postgres) => "PostgreSQL",
             Need::Browser => "Chromium with its driver",
+            Need::Pooler => "PgBouncer",
         }
     }
 
@@ -28,6 +32,7 @@ impl Need {
             Need::Service(Kind::Redis) => &["redis-server"],
             Need::Service(Kind::Postgres) => &["postgresql"],
             Need::Browser => &["chromium", "chromium-driver"],
+            Need::Pooler => &["pgbouncer"],
         }
     }
 }
@@ -38,6 +43,7 @@ pub(crate) struct Found {
     pub(crate) redis: Option<Program>,
     pub(crate) postgres: Option<find::Postgres>,
     pub(crate) browser: Option<Browser>,
+    pub(crate) pooler: Option<Program>,
     pub(crate) absent: Vec<String>,
 }
 
@@ -79,6 +85,10 @@ impl Found {
                     self.browser = find::browser();
                     self.browser.is_some()
                 }
+                Need::Pooler => {
+                    self.pooler = find::pooler();
+                    self.pooler.is_some()
+                }
             };
             if !there {
                 missing.push(need);
@@ -87,13 +97,17 @@ impl Found {
         missing
     }
 
-    /// Where tests find the browser.
+    /// Where tests find the programs that they start themselves.
     pub(crate) fn variables(&self) -> Vec<(String, String)> {
-        let Some(found) = &self.browser else { return Vec::new() };
-        vec![
-            ("XTASK_CHROMIUM".into(), found.browser.path.display().to_string()),
-            ("XTASK_CHROMEDRIVER".into(), found.driver.path.display().to_string()),
+        let browser = self.browser.as_ref();
+        [
+            ("XTASK_CHROMIUM", browser.map(|found| &found.browser)),
+            ("XTASK_CHROMEDRIVER", browser.map(|found| &found.driver)),
+            ("XTASK_PGBOUNCER", self.pooler.as_ref()),
         ]
+        .into_iter()
+        .filter_map(|(name, program)| Some((name.to_owned(), program?.path.display().to_string())))
+        .collect()
     }
 }
 

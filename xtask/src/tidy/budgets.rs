@@ -13,6 +13,8 @@ use crate::workspace::{self, Metadata};
 const SUBSYSTEM: usize = 40;
 /// The lanes and manners: governor and backoff, which the pace and retries stand on, bring eighteen along.
 const SCHEDULER: usize = 64;
+/// The limits, which stand on governor.
+const LIMIT: usize = 44;
 /// The assembled system.
 const FACADE: usize = 150;
 
@@ -30,6 +32,7 @@ fn budget(name: &str) -> Option<usize> {
     match name {
         "trimtab" => Some(FACADE),
         "trimtab-scheduler" => Some(SCHEDULER),
+        "trimtab-limit" => Some(LIMIT),
         // The ground is used lean, and its lean part counts in each subsystem's own budget. A router to mount brings
         // a web framework along, and a program everything.
         "trimtab-config" | "trimtab-admin" | "trimtab-server" | "xtask" => None,

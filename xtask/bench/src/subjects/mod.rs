@@ -1,6 +1,7 @@
 //! What can be benchmarked: one entry in [`all`] for each subject.
 
 pub mod cache;
+pub mod lock;
 pub mod manners;
 pub mod overhead;
 pub mod pool;
@@ -12,6 +13,7 @@ use crate::frame::Subject;
 pub fn all() -> Vec<Box<dyn Subject>> {
     vec![
         Box::new(cache::CacheSubject::default()),
+        Box::new(lock::LockSubject),
         Box::new(manners::MannersSubject),
         Box::new(overhead::OverheadSubject),
         Box::new(pool::PoolSubject),

@@ -1,0 +1,213 @@
+//! A lease: the right to work under a lock, with a token, until it is given back or lost.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::error::{Loss, ReleaseError};
+use crate::named::{GivenBack, Keeper, Named};
+
+/// A held lock. Dropping it gives the lock back in the background.
+///
+/// A lease is a promise with a limit: the store gives the lock to nobody else while the lease lasts, and this program is told
+/// when it may have ended. A program that stood still learns of it afterwards. What protects data even then is the
+/// [`token`](Self::token), checked by whoever keeps the data (see the page on what a lock can promise).
+#[must_use = "a lease that is not kept is given back at once"]
+pub struct Lease {
+    named: Arc<Named>,
+    token: u64,
+    armed: bool,
+}
+
+impl Lease {
+    pub(crate) fn new(named: Arc<Named>, token: u64) -> Self {
+        Self { named, token, armed: true }
+    }
+
+    /// Ends without giving anything back.
+    pub(crate) fn forget(mut self) {
+        self.armed = false;
+    }
+
+    /// The name of the lock.
+    pub fn name(&self) -> &str {
+        &self.named.name
+    }
+
+    /// The fencing token: greater than that of every lease of this lock before. Send it with every write; whoever keeps the
+    /// data refuses a token lower than one it has seen.
+    pub fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// Whether the lease has ended, by the holder's own clock too. Cheap enough to ask before each step; it is no protection by
+    /// itself, since time may pass between the answer and the step.
+    pub fn is_lost(&self) -> bool {
+        self.named.loss(self.token).is_some()
+    }
+
+    /// How much longer the lease is certain, if nobody renews it; none where a lock ends with its holder, not by time.
+    pub fn remaining(&self) -> Option<Duration> {
+        let until = self.named.trusted_until(self.token);
+        until.map(|until| until.saturating_duration_since(Instant::now()))
+    }
+
+    /// Waits until the lease is lost, and says why. Never returns while it holds.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it only looks.
+    pub async fn lost(&self) -> Loss {
+        self.named.until_lost(self.token).await
+    }
+
+    /// An observer of this lease, to be cloned and sent around.
+    pub fn watch(&self) -> LeaseWatch {
+        LeaseWatch { named: self.named.clone(), token: self.token }
+    }
+
+    /// Gives the lock back: to the next waiter if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`ReleaseError::Lost`] when the lease had ended before; [`ReleaseError::Unconfirmed`] when the store did not answer, and
+    /// the lock frees itself at the end of its lease.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: a release that is not waited for goes on in the background.
+    ///
+    /// # Complexity
+    ///
+    /// In memory no waiting; in a store one round trip, none when the lock goes to a waiter of the same process.
+    pub async fn release(mut self) -> Result<(), ReleaseError> {
+        self.armed = false;
+        let Some(GivenBack { outcome, keeper }) = self.named.give_back(self.token)? else { return Ok(()) };
+        let mut driver = Driver { named: self.named.clone(), keeper };
+        let outcome = tokio::select! {
+            biased;
+            never = driver.run() => match never {},
+            outcome = outcome => outcome,
+        };
+        outcome.unwrap_or_else(|_| {
+            Err(ReleaseError::Lost { name: self.named.name.clone(), token: self.token, loss: Loss::Shutdown })
+        })
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.armed
+            && let Ok(Some(GivenBack { keeper: Some(keeper), .. })) = self.named.give_back(self.token)
+        {
+            self.named.group.run(keeper);
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("name", &self.name()).field("token", &self.token).finish_non_exhaustive()
+    }
+}
+
+/// Sees whether a lease still holds, without holding it.
+#[derive(Clone)]
+pub struct LeaseWatch {
+    named: Arc<Named>,
+    token: u64,
+}
+
+impl LeaseWatch {
+    /// The name of the lock.
+    pub fn name(&self) -> &str {
+        &self.named.name
+    }
+
+    /// The fencing token.
+    pub fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// Whether the lease has ended; also true once it was given back.
+    pub fn is_lost(&self) -> bool {
+        self.named.loss(self.token).is_some()
+    }
+
+    /// Waits until the lease is lost, and says why.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: it only looks.
+    pub async fn lost(&self) -> Loss {
+        self.named.until_lost(self.token).await
+    }
+}
+
+impl fmt::Debug for LeaseWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeaseWatch").field("name", &self.name()).field("token", &self.token).finish_non_exhaustive()
+    }
+}
+
+impl Named {
+    async fn until_lost(&self, token: u64) -> Loss {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            // Before the look: an end between the two is not missed.
+            ended.as_mut().enable();
+            if let Some(loss) = self.loss(token) {
+                return loss;
+            }
+            match self.trusted_until(token) {
+                Some(until) => tokio::select! {
+                    () = ended => {}
+                    () = tokio::time::sleep_until(until + Duration::from_millis(1)) => {}
+                },
+                None => ended.await,
+            }
+        }
+    }
+}
+
+/// Drives a keeper in place, if there is one to drive; what is left of its work when the driver goes is done elsewhere.
+pub(crate) struct Driver {
+    pub(crate) named: Arc<Named>,
+    pub(crate) keeper: Option<Keeper>,
+}
+
+impl Driver {
+    /// Never ends.
+    pub(crate) fn run(&mut self) -> Drive<'_> {
+        Drive(&mut self.keeper)
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            self.named.put_aside(keeper);
+        }
+    }
+}
+
+pub(crate) struct Drive<'a>(&'a mut Option<Keeper>);
+
+impl Future for Drive<'_> {
+    type Output = Infallible;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Infallible> {
+        if let Some(keeper) = self.0.as_mut()
+            && keeper.as_mut().poll(cx).is_ready()
+        {
+            *self.0 = None;
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,471 @@
+//! One name in one process: who holds it here, and who waits for it in which order.
+//!
+//! All rules of a name stand in this file, under one short lock; nothing in it waits. A lock kept in memory needs no more.
+//! For a lock in a store one *keeper* (`keeper.rs`) does the asking, renewing and giving back, and it alone: callers only
+//! queue here and are handed a finished lease. So a caller who leaves never leaves half a question behind, and a store sees
+//! one waiter for each name and process, however many tasks wait.
+//!
+//! A keeper is a future. Who needs its work done drives it in place (no hop to another thread in the uncontended case); it is
+//! parked here while a lease is held, and goes to a task of its own when somebody else needs it or when a lease lasts.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use crate::error::{AcquireError, Cause, LocalHolder, Loss, ReleaseError, StoreError};
+use crate::group::Group;
+use crate::keeper::keeper;
+use crate::lease::Lease;
+
+pub(crate) type Keeper = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type Reply = oneshot::Sender<Result<(), ReleaseError>>;
+pub(crate) type Answer = oneshot::Receiver<Result<Lease, AcquireError>>;
+
+/// One name.
+#[derive(Debug)]
+pub(crate) struct Named {
+    pub(crate) group: Arc<Group>,
+    pub(crate) name: Arc<str>,
+    state: Mutex<State>,
+    /// For the keeper: something changed.
+    pub(crate) wake: Notify,
+    /// For observers of leases: one may have ended.
+    pub(crate) ended: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    holder: Option<Holder>,
+    /// The holder gave it back, and the keeper has not seen that yet.
+    returned: Option<Reply>,
+    /// In the order they came.
+    waiters: BTreeMap<u64, Waiter>,
+    next: u64,
+    /// The last lease that was lost, for those who ask why.
+    loss: Option<(u64, Loss)>,
+    /// The store's last failure.
+    failure: Option<StoreError>,
+    kept: Kept,
+}
+
+/// Where the keeper is.
+#[derive(Default)]
+enum Kept {
+    #[default]
+    Nowhere,
+    /// With a caller or in a task.
+    Driven,
+    /// Here, until somebody needs it.
+    Parked(Keeper),
+}
+
+#[derive(Debug)]
+struct Holder {
+    token: u64,
+    since: Instant,
+    /// By the holder's own clock; none where a store knows when its holder ends.
+    trusted_until: Option<Instant>,
+    location: &'static Location<'static>,
+    task: Option<tokio::task::Id>,
+}
+
+struct Waiter {
+    answer: oneshot::Sender<Result<Lease, AcquireError>>,
+    since: Instant,
+    deadline: Instant,
+    /// One look at the store, no waiting.
+    once: bool,
+    location: &'static Location<'static>,
+    task: Option<tokio::task::Id>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("holder", &self.holder)
+            .field("waiting", &self.waiters.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a caller finds.
+pub(crate) enum Entered {
+    Granted(Lease),
+    /// A number in the queue, where the answer comes, and the keeper if the caller is to drive it.
+    Queued(u64, Answer, Option<Keeper>),
+    Busy,
+}
+
+/// A release on its way: where its outcome comes, and the keeper where the caller is to drive it.
+pub(crate) struct GivenBack {
+    pub(crate) outcome: oneshot::Receiver<Result<(), ReleaseError>>,
+    pub(crate) keeper: Option<Keeper>,
+}
+
+/// How a name stands in this process.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LockReport {
+    /// The lock.
+    pub name: Arc<str>,
+    /// Who holds it here.
+    pub holder: Option<LocalHolder>,
+    /// Its token.
+    pub token: Option<u64>,
+    /// Callers of this process that wait for it.
+    pub waiting: usize,
+}
+
+impl Named {
+    pub(crate) fn new(group: Arc<Group>, name: Arc<str>) -> Self {
+        Self { group, name, state: Mutex::default(), wake: Notify::new(), ended: Notify::new() }
+    }
+
+    fn in_memory(&self) -> bool {
+        self.group.store.is_memory()
+    }
+
+    /// A caller comes.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        deadline: Instant,
+        once: bool,
+        now: Instant,
+        location: &'static Location<'static>,
+    ) -> Result<Entered, AcquireError> {
+        let task = tokio::task::try_id();
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        if self.in_memory() && state.holder.is_none() {
+            let token = self.group.next_token();
+            state.holder = Some(Holder { token, since: now, trusted_until: None, location, task });
+            self.group.counts.granted(None);
+            return Ok(Entered::Granted(Lease::new(self.clone(), token)));
+        }
+        if once && (state.holder.is_some() || !state.waiters.is_empty()) {
+            return Ok(Entered::Busy);
+        }
+        let limit = self.group.settings.waiters_max as usize;
+        if state.waiters.len() >= limit {
+            self.group.counts.refused.fetch_add(1, Ordering::Relaxed);
+            let (group, name) = (self.group.name.clone(), self.name.clone());
+            return Err(AcquireError::Crowded { group, name, waiting: state.waiters.len(), limit });
+        }
+        let (answer, receiver) = oneshot::channel();
+        let number = state.next;
+        state.next += 1;
+        state.waiters.insert(number, Waiter { answer, since: now, deadline, once, location, task });
+        if self.in_memory() {
+            return Ok(Entered::Queued(number, receiver, None));
+        }
+        let (driven, elsewhere) = match std::mem::replace(&mut state.kept, Kept::Driven) {
+            Kept::Nowhere => (Some(keeper(self.clone())), None),
+            // Its holder will not drive it before it gives back, and it may have work to do for this waiter until then.
+            Kept::Parked(keeper) => (None, Some(keeper)),
+            Kept::Driven => (None, None),
+        };
+        drop(guard);
+        self.wake.notify_one();
+        if let Some(keeper) = elsewhere {
+            self.group.run(keeper);
+        }
+        Ok(Entered::Queued(number, receiver, driven))
+    }
+
+    /// A caller leaves the queue; false when it had been answered.
+    pub(crate) fn leave(&self, number: u64) -> bool {
+        let left = self.state.lock().waiters.remove(&number);
+        if left.is_some() {
+            self.wake.notify_one();
+        }
+        left.is_some()
+    }
+
+    /// What is said to a caller whose time ran out.
+    pub(crate) fn too_late(&self, waited: std::time::Duration) -> AcquireError {
+        let state = self.state.lock();
+        let holder = state.holder.as_ref().map(Holder::local);
+        let cause = match (&holder, &state.failure) {
+            (None, Some(failure)) => Some(Arc::new(failure.clone()) as Cause),
+            _ => None,
+        };
+        let (group, name) = (self.group.name.clone(), self.name.clone());
+        AcquireError::Timeout { group, name, waited, holder, waiting: state.waiters.len(), cause }
+    }
+
+    /// Hands the lock to the first who still wants it; false when nobody does.
+    pub(crate) fn grant(self: &Arc<Self>, token: u64, trusted_until: Option<Instant>) -> bool {
+        let mut state = self.state.lock();
+        state.failure = None;
+        self.serve(&mut state, token, trusted_until)
+    }
+
+    fn serve(self: &Arc<Self>, state: &mut State, token: u64, trusted_until: Option<Instant>) -> bool {
+        while let Some((_, waiter)) = state.waiters.pop_first() {
+            let Waiter { answer, since, location, task, .. } = waiter;
+            let now = Instant::now();
+            // Before the answer: whoever gets it may look at once.
+            state.holder = Some(Holder { token, since: now, trusted_until, location, task });
+            match answer.send(Ok(Lease::new(self.clone(), token))) {
+                Ok(()) => {
+                    self.group.counts.granted(Some(now.saturating_duration_since(since)));
+                    return true;
+                }
+                // The caller is gone, and its lease must not give back what the next one gets.
+                Err(lease) => {
+                    if let Ok(lease) = lease {
+                        lease.forget();
+                    }
+                }
+            }
+        }
+        state.holder = None;
+        false
+    }
+
+    /// The holder gives back. A lock in a store is given back by its keeper: see [`GivenBack`].
+    pub(crate) fn give_back(self: &Arc<Self>, token: u64) -> Result<Option<GivenBack>, ReleaseError> {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let Some(holder) = state.holder.take_if(|holder| holder.token == token) else {
+            return Err(ReleaseError::Lost { name: self.name.clone(), token, loss: state.loss_of(token) });
+        };
+        let counts = &self.group.counts;
+        counts.held(holder.since);
+        if self.in_memory() {
+            counts.released.fetch_add(1, Ordering::Relaxed);
+            if !state.waiters.is_empty() {
+                let served = self.serve(state, self.group.next_token(), None);
+                counts.hand_overs.fetch_add(u64::from(served), Ordering::Relaxed);
+            }
+            return Ok(None);
+        }
+        // Too late, though nobody has noticed: what the store will say decides nothing any more.
+        let late = holder.trusted_until.is_some_and(|until| Instant::now() > until);
+        if late {
+            state.lost(token, Loss::Expired, counts);
+        }
+        let (reply, outcome) = oneshot::channel();
+        state.returned = Some(reply);
+        let keeper = match std::mem::replace(&mut state.kept, Kept::Driven) {
+            Kept::Parked(keeper) => Some(keeper),
+            kept => {
+                state.kept = kept;
+                None
+            }
+        };
+        drop(guard);
+        self.wake.notify_one();
+        if late {
+            self.ended.notify_waiters();
+            if let Some(keeper) = keeper {
+                self.group.run(keeper);
+            }
+            return Err(ReleaseError::Lost { name: self.name.clone(), token, loss: Loss::Expired });
+        }
+        Ok(Some(GivenBack { outcome, keeper }))
+    }
+
+    /// A driver has no more use for the keeper: it is parked while a lease is held and nobody waits, else it gets a task.
+    pub(crate) fn put_aside(self: &Arc<Self>, keeper: Keeper) {
+        let mut state = self.state.lock();
+        if state.holder.is_some() && state.waiters.is_empty() && state.returned.is_none() {
+            state.kept = Kept::Parked(keeper);
+            drop(state);
+            if self.group.store.needs_renewal() {
+                self.group.nurse(self);
+            }
+        } else {
+            drop(state);
+            self.group.run(keeper);
+        }
+    }
+
+    /// A lease has lasted for a while: its keeper goes to a task and renews it from there.
+    pub(crate) fn run_parked(&self) {
+        let mut state = self.state.lock();
+        match std::mem::replace(&mut state.kept, Kept::Driven) {
+            Kept::Parked(keeper) => {
+                drop(state);
+                self.group.run(keeper);
+            }
+            kept => state.kept = kept,
+        }
+    }
+
+    /// The latest moment until which somebody waits, if anybody does.
+    pub(crate) fn wanted_until(&self) -> Option<Instant> {
+        let mut state = self.state.lock();
+        // Who was dropped together with its runtime could not say good-bye.
+        state.waiters.retain(|_, waiter| !waiter.answer.is_closed());
+        state.waiters.values().map(|waiter| waiter.deadline).max()
+    }
+
+    /// Returns once nobody waits any more.
+    pub(crate) async fn unwanted(&self) {
+        while self.wanted_until().is_some() {
+            self.wake.notified().await;
+        }
+    }
+
+    /// Whether the holder has given back since the last look.
+    pub(crate) fn take_returned(&self) -> Option<Reply> {
+        self.state.lock().returned.take()
+    }
+
+    /// The holder's clock may trust the store until then; false when it was too late for that, and the lease is lost.
+    #[cfg_attr(not(any(feature = "postgres", feature = "redis")), allow(dead_code, reason = "leases that end by time"))]
+    pub(crate) fn trust(&self, token: u64, until: Instant) -> bool {
+        let mut state = self.state.lock();
+        let Some(holder) = state.holder.as_mut().filter(|holder| holder.token == token) else { return true };
+        let in_time = holder.trusted_until.is_none_or(|until| Instant::now() <= until);
+        if in_time {
+            holder.trusted_until = Some(until);
+        }
+        in_time
+    }
+
+    /// The lease is gone: the holder is told.
+    pub(crate) fn lose(&self, token: u64, loss: Loss) {
+        let mut state = self.state.lock();
+        if let Some(holder) = state.holder.take_if(|holder| holder.token == token) {
+            self.group.counts.held(holder.since);
+        }
+        state.lost(token, loss, &self.group.counts);
+        if let Some(reply) = state.returned.take() {
+            let _ = reply.send(Err(ReleaseError::Lost { name: self.name.clone(), token, loss }));
+        }
+        drop(state);
+        self.ended.notify_waiters();
+        tracing::warn!(group = %self.group.name, lock = %self.name, token, %loss, "a lease was lost");
+    }
+
+    /// Takes the lock from its holder in this process; false when nobody here holds it.
+    pub(crate) fn force(self: &Arc<Self>) -> bool {
+        let token = {
+            let mut state = self.state.lock();
+            let Some(token) = state.holder.as_ref().map(|holder| holder.token) else { return false };
+            state.lost(token, Loss::Forced, &self.group.counts);
+            token
+        };
+        if let Ok(Some(GivenBack { keeper: Some(keeper), .. })) = self.give_back(token) {
+            self.group.run(keeper);
+        }
+        self.ended.notify_waiters();
+        true
+    }
+
+    /// Why a lease ended, or none while it holds.
+    pub(crate) fn loss(&self, token: u64) -> Option<Loss> {
+        let state = self.state.lock();
+        match &state.holder {
+            Some(holder) if holder.token == token => {
+                let late = holder.trusted_until.is_some_and(|until| Instant::now() > until);
+                late.then_some(Loss::Expired)
+            }
+            _ => Some(state.loss_of(token)),
+        }
+    }
+
+    /// Until when a lease is good, if it ends by time.
+    pub(crate) fn trusted_until(&self, token: u64) -> Option<Instant> {
+        self.state.lock().holder.as_ref().filter(|holder| holder.token == token)?.trusted_until
+    }
+
+    /// Answers all whose time is over, and all who wanted one look.
+    pub(crate) fn expire(&self) {
+        let now = Instant::now();
+        for waiter in self.take_waiters(|waiter| waiter.once || waiter.deadline <= now) {
+            let error = self.too_late(now.saturating_duration_since(waiter.since));
+            let _ = waiter.answer.send(Err(error));
+        }
+    }
+
+    /// The store failed: those who wanted one look are told, the others wait on unless `all` are to be told.
+    pub(crate) fn fail(&self, error: &StoreError, all: bool) {
+        let waiters = self.take_waiters(|waiter| all || waiter.once);
+        self.state.lock().failure = Some(error.clone());
+        for waiter in waiters {
+            let (group, name) = (self.group.name.clone(), self.name.clone());
+            let told = AcquireError::Unavailable { group, name, what: error.what.clone(), cause: error.cause.clone() };
+            let _ = waiter.answer.send(Err(told));
+        }
+    }
+
+    fn take_waiters(&self, pick: impl Fn(&Waiter) -> bool) -> Vec<Waiter> {
+        let mut state = self.state.lock();
+        let numbers: Vec<u64> = state.waiters.iter().filter(|(_, w)| pick(w)).map(|(number, _)| *number).collect();
+        numbers.into_iter().filter_map(|number| state.waiters.remove(&number)).collect()
+    }
+
+    /// The keeper is done if nobody waits.
+    pub(crate) fn retire(&self) -> bool {
+        let mut state = self.state.lock();
+        let done = state.waiters.is_empty();
+        if done {
+            state.kept = Kept::Nowhere;
+        }
+        done
+    }
+
+    /// The keeper ended early: with its runtime, or by a panic.
+    pub(crate) fn orphaned(&self) {
+        let mut state = self.state.lock();
+        state.kept = Kept::Nowhere;
+        let token = state.holder.as_ref().map(|holder| holder.token);
+        // Dropping their senders tells them.
+        let waiters = std::mem::take(&mut state.waiters);
+        let returned = state.returned.take();
+        drop(state);
+        drop((waiters, returned));
+        if let Some(token) = token {
+            self.lose(token, Loss::Shutdown);
+        }
+    }
+
+    pub(crate) fn report(&self) -> LockReport {
+        let state = self.state.lock();
+        LockReport {
+            name: self.name.clone(),
+            holder: state.holder.as_ref().map(Holder::local),
+            token: state.holder.as_ref().map(|holder| holder.token),
+            waiting: state.waiters.len(),
+        }
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        self.group.forget(&self.name);
+    }
+}
+
+impl State {
+    fn lost(&mut self, token: u64, loss: Loss, counts: &crate::metrics::Counts) {
+        if self.loss.is_none_or(|(lost, _)| lost != token) {
+            self.loss = Some((token, loss));
+            counts.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn loss_of(&self, token: u64) -> Loss {
+        self.loss.filter(|(lost, _)| *lost == token).map_or(Loss::Gone, |(_, loss)| loss)
+    }
+}
+
+impl Holder {
+    fn local(&self) -> LocalHolder {
+        LocalHolder {
+            location: self.location,
+            held_for: Instant::now().saturating_duration_since(self.since),
+            same_task: self.task.is_some() && self.task == tokio::task::try_id(),
+        }
+    }
+}
