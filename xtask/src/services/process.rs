@@ -87,9 +87,13 @@ impl Process {
         family
     }
 
-    /// Freezes the whole family.
+    /// Freezes the whole family; returns when all stand still, for a signal takes its time on a busy machine.
     pub(crate) fn pause(self) {
-        self.signal_family(Signal::STOP);
+        let family = self.family();
+        for process in &family {
+            process.signal(Signal::STOP);
+        }
+        wait_until(&family, Duration::from_secs(10), |activity| activity != Activity::Running);
     }
 
     /// Lets a paused family go on, children first so that no parent finds them silent.
@@ -122,18 +126,17 @@ impl Process {
             wait_until_gone(&family, Duration::from_secs(10));
         }
     }
-
-    fn signal_family(self, signal: Signal) {
-        for process in self.family() {
-            process.signal(signal);
-        }
-    }
 }
 
 /// Waits for the end of all of them; false when time ran out first.
 fn wait_until_gone(family: &[Process], patience: Duration) -> bool {
+    wait_until(family, patience, |activity| activity == Activity::Gone)
+}
+
+/// Waits until all of them are as wanted; false when time ran out first.
+fn wait_until(family: &[Process], patience: Duration, wanted: impl Fn(Activity) -> bool) -> bool {
     let deadline = Instant::now() + patience;
-    while family.iter().any(|process| process.activity() != Activity::Gone) {
+    while family.iter().any(|process| !wanted(process.activity())) {
         if Instant::now() >= deadline {
             return false;
         }
