@@ -333,7 +333,7 @@ impl Policy for Adaptive {
         // among equals the more recent stays.
         let by_frequency = |token: &u32| std::cmp::Reverse(self.frequency(*token, facts));
         let mut main: Vec<_> = self.queues.members(MAIN, facts).collect();
-        main.sort_by_key(|token| facts.uses(*token) == 0);
+        main.sort_by_cached_key(|token| facts.uses(*token) == 0);
         let contested = self.queues.members(WINDOW, facts).chain(self.queues.members(PROBATION, facts));
         let mut contested: Vec<_> = contested.collect();
         contested.sort_by_cached_key(by_frequency);

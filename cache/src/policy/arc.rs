@@ -186,7 +186,7 @@ impl Policy for AdaptiveReplacement {
         let mut over = t1.split_off(first);
         t1.extend(self.queues.members(T2, facts));
         t1.append(&mut over);
-        t1.sort_by_key(|token| facts.uses(*token) == 0);
+        t1.sort_by_cached_key(|token| facts.uses(*token) == 0);
         t1
     }
 

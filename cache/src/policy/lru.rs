@@ -61,7 +61,7 @@ impl Policy for Lru {
     fn order(&self, facts: &impl Facts) -> Vec<u32> {
         let mut order: Vec<_> = self.0.members(0, facts).collect();
         // A marked entry is taken for just used as soon as it is the oldest, so it outlives all that have no mark.
-        order.sort_by_key(|token| facts.uses(*token) == 0);
+        order.sort_by_cached_key(|token| facts.uses(*token) == 0);
         order
     }
 
