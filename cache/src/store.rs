@@ -485,7 +485,6 @@ where
     /// Makes room elsewhere after `put` and after the lock is released, and passes samples on.
     #[inline]
     pub(crate) fn settle<'a>(&'a self, hash: u64, departed: &mut Departed<'a, K, V>) {
-        threads::registry().advance_if_wanted();
         if self.budget.over().is_some() {
             self.balance(Some(self.shard_of(hash)), departed);
         }

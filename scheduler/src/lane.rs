@@ -177,26 +177,17 @@ impl Refusal {
 
     pub(crate) fn error(self, site: JobSite, cost: Cost) -> JobError {
         use trimtab_config::ByteSize;
+        let full = |site, queued, bytes, limit, bytes_limit, retry_after| {
+            let (bytes, bytes_limit) = (ByteSize::b(bytes), ByteSize::b(bytes_limit));
+            Box::new(Fullness { site, queued, limit, bytes, bytes_limit, retry_after: duration(retry_after) })
+        };
         match self {
             Self::Closed => JobError::Closed(Box::new(site)),
-            Self::Full { queued, bytes, limit, bytes_limit, retry_after } => JobError::Full(Box::new(Fullness {
-                site,
-                queued,
-                limit,
-                bytes: ByteSize::b(bytes),
-                bytes_limit: ByteSize::b(bytes_limit),
-                retry_after: duration(retry_after),
-            })),
+            Self::Full { queued, bytes, limit, bytes_limit, retry_after } => {
+                JobError::Full(full(site, queued, bytes, limit, bytes_limit, retry_after))
+            }
             Self::Shed { by, queued, bytes, limit, bytes_limit, retry_after } => {
-                let full = Fullness {
-                    site,
-                    queued,
-                    limit,
-                    bytes: ByteSize::b(bytes),
-                    bytes_limit: ByteSize::b(bytes_limit),
-                    retry_after: duration(retry_after),
-                };
-                JobError::Shed(Box::new(full), by)
+                JobError::Shed(full(site, queued, bytes, limit, bytes_limit, retry_after), by)
             }
             Self::Oversize { limit, machine } => JobError::Oversize(Box::new(Oversize { site, cost, limit, machine })),
             Self::Expired { waited } => JobError::Expired(Box::new(Expiry { site, waited: duration(waited) })),

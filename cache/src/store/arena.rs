@@ -433,15 +433,18 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
         }
     }
 
-    /// Lets the batch of removed slots without destructors age. When too many wait already, and none of them can be freed, the
-    /// epoch has to move on; somebody else may see to that before, for any cache of the program.
+    /// Lets the batch of removed slots without destructors age, and frees outgrown indexes. When too many slots wait already,
+    /// and none of them can be freed, or an index waits, the epoch has to move on; somebody else may see to that before, for any
+    /// cache of the program.
     #[cold]
     fn age_slots(&mut self) {
         let writer = &mut *self.writer;
         let mark = registry().mark();
         writer.aging.extend(writer.fresh.drain(..).map(|token| (mark, token)));
-        let stuck = writer.aging.front().is_some_and(|(mark, _)| *mark >= registry().safe());
-        if stuck && writer.aging.len() >= writer.batch * PATIENT_BATCHES {
+        let safe = registry().safe();
+        writer.old.retain(|(stamp, _)| *stamp >= safe);
+        let stuck = writer.aging.front().is_some_and(|(mark, _)| *mark >= safe);
+        if (stuck && writer.aging.len() >= writer.batch * PATIENT_BATCHES) || !writer.old.is_empty() {
             registry().want();
         }
     }
@@ -511,6 +514,12 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
     /// How many slots wait for readers to leave.
     pub(crate) fn limbo(&self) -> usize {
         self.writer.fresh.len() + self.writer.aging.len()
+    }
+
+    /// How many outgrown indexes wait for readers to leave.
+    #[cfg(test)]
+    pub(crate) fn outgrown(&self) -> usize {
+        self.writer.old.len()
     }
 
     /// Makes an index for so many entries.

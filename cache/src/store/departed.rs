@@ -5,10 +5,12 @@
 
 use super::arena::{Garbage, Pair, Taken};
 use super::shard::{Held, Shard};
+use super::threads::registry;
 use crate::listener::Listener;
 use crate::stats::Cause;
 
-/// Collects what leaves, tells the listener about it when it is dropped, and drops it. Declare it before taking a lock.
+/// Collects what leaves, tells the listener about it when it is dropped, and drops it. Declare it before taking a lock: every
+/// write ends with it, so it also moves the epoch on when a shard waits for that, which takes too long under a lock.
 pub(crate) struct Departed<'a, K, V> {
     listener: Option<&'a Listener<K, V>>,
     shards: &'a [Shard<K, V>],
@@ -59,6 +61,7 @@ impl<'a, K, V> Departed<'a, K, V> {
 
 impl<K, V> Drop for Departed<'_, K, V> {
     fn drop(&mut self) {
+        registry().advance_if_wanted();
         let Some(listener) = self.listener else { return };
         let mut shared = false;
         for (taken, cause) in self.first.iter().chain(&self.rest) {

@@ -97,3 +97,45 @@ mod chunked {
         assert!(items.get(100).is_some() && items.get(0).is_none() && items.get(200).is_none());
     }
 }
+
+mod arena {
+    use std::collections::VecDeque;
+
+    use crate::expiry::NEVER;
+    use crate::store::arena::{Arena, Garbage, Pair};
+    use crate::store::slots::Scales;
+    use crate::store::{sync, threads};
+
+    #[test]
+    fn a_shard_that_no_longer_grows_frees_the_index_that_it_outgrew_and_what_it_removed() {
+        sync::prepare_fences();
+        let arena = Arena::<u64, u64, ()>::new(10_000, Scales { uniform: Some(1), by_weight: false }, ());
+        let (mut garbage, mut tokens, mut key) = (Garbage::new(), VecDeque::new(), 0_u64);
+        let mut insert = |remove: Option<u32>| {
+            key += 1;
+            let hash = (key as u32).wrapping_mul(0x9E37_79B1);
+            let mut held = arena.lock();
+            if let Some(token) = remove {
+                held.remove(token);
+            }
+            let token = held.insert(Pair { key, value: key, hash, weight: 1, deadline: NEVER, span: None });
+            held.collect(false, &mut garbage);
+            (token, held.outgrown(), held.limbo())
+        };
+        loop {
+            let (token, outgrown, _) = insert(None);
+            tokens.push_back(token);
+            if tokens.len() > 2_000 && outgrown > 0 {
+                break;
+            }
+        }
+        // From here on one goes for each that comes. Readers of other tests may be in the way for a while.
+        let freed = (0..1_000_000).any(|_| {
+            let (token, outgrown, limbo) = insert(tokens.pop_front());
+            tokens.push_back(token);
+            threads::registry().advance_if_wanted();
+            outgrown == 0 && limbo < 1_000
+        });
+        assert!(freed);
+    }
+}
