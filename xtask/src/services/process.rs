@@ -54,7 +54,11 @@ impl Process {
         }
         match stat(self.pid) {
             Some(stat) if self.born.is_some_and(|born| born != stat.born) => Activity::Gone,
-            None | Some(Stat { letter: 'Z' | 'X', .. }) => Activity::Gone,
+            None => Activity::Gone,
+            // The first thread is listed as a zombie from its own end on, while others of the process may still hold
+            // its sockets open.
+            Some(Stat { letter: 'Z' | 'X', .. }) if threads(self.pid) > 1 => Activity::Running,
+            Some(Stat { letter: 'Z' | 'X', .. }) => Activity::Gone,
             Some(Stat { letter: 'T' | 't', .. }) => Activity::Paused,
             Some(_) => Activity::Running,
         }
@@ -151,6 +155,11 @@ fn numbers() -> impl Iterator<Item = i32> {
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
+/// How many threads of a process the system still knows.
+fn threads(pid: i32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+}
+
 /// The three fields of `/proc/<pid>/stat` that matter here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stat {
@@ -195,6 +204,22 @@ mod tests {
             assert_eq!(other.activity(), Activity::Gone);
             assert_eq!(other.family(), []);
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_is_gone_with_its_last_thread() {
+        let end = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| end.wait());
+            assert!(threads(Process::of(std::process::id()).pid) > 1);
+            end.wait();
+        });
+        let mut child = Command::new("true").stdin(Stdio::null()).spawn().unwrap();
+        let process = Process::of(child.id());
+        // Not collected yet: a zombie with no thread but its first.
+        assert!(wait_until_gone(&[process], Duration::from_secs(10)));
+        child.wait().unwrap();
     }
 
     #[cfg(target_os = "linux")]
