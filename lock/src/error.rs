@@ -131,6 +131,18 @@ pub enum AcquireError {
         #[source]
         cause: Option<Cause>,
     },
+    /// Something that this store cannot do.
+    #[error("\"{name}\" of \"{group}\" cannot be had over {store}: {what}")]
+    Unsupported {
+        /// The group.
+        group: Arc<str>,
+        /// What was asked for.
+        name: Arc<str>,
+        /// The kind of store.
+        store: &'static str,
+        /// Why, and the remedy.
+        what: &'static str,
+    },
     /// A name that no store takes.
     #[error("a lock name of {length} bytes is not allowed; use 1 to {limit} bytes of any text")]
     Name {
@@ -222,6 +234,37 @@ pub enum ReleaseError {
         /// The answer.
         #[source]
         cause: Cause,
+    },
+}
+
+/// Why a lock was not taken away from its holder.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum ForceError {
+    /// This store takes a lock from no living holder.
+    #[error("lock \"{name}\" of \"{group}\" cannot be taken away over {store}: {what}")]
+    Unsupported {
+        /// The group.
+        group: Arc<str>,
+        /// The lock.
+        name: Arc<str>,
+        /// The kind of store.
+        store: &'static str,
+        /// Why, and the remedy.
+        what: &'static str,
+    },
+    /// The store does not work, or does not allow it.
+    #[error("lock \"{name}\" of \"{group}\" was not taken away: {what}")]
+    Unavailable {
+        /// The group.
+        group: Arc<str>,
+        /// The lock.
+        name: Arc<str>,
+        /// What was tried.
+        what: Arc<str>,
+        /// The answer.
+        #[source]
+        cause: Option<Cause>,
     },
 }
 

@@ -132,8 +132,8 @@ async fn hold(named: &Arc<Named>, hold: Hold) {
 async fn give_back(named: &Arc<Named>, hold: Hold, token: u64, reply: Reply) {
     let name = named.name.clone();
     let outcome = match hold.release().await {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(ReleaseError::Lost { name, token, loss: Loss::Gone }),
+        Ok(None) => Ok(()),
+        Ok(Some(loss)) => Err(ReleaseError::Lost { name, token, loss }),
         Err(error) => Err(ReleaseError::Unconfirmed { name, cause: Arc::new(error) }),
     };
     let counts = &named.group.counts;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::error::{Loss, ReleaseError};
+use crate::mode::LeaseMode;
 use crate::named::{GivenBack, Keeper, Named};
 
 /// A held lock. Dropping it gives the lock back in the background.
@@ -21,12 +22,13 @@ use crate::named::{GivenBack, Keeper, Named};
 pub struct Lease {
     named: Arc<Named>,
     token: u64,
+    mode: LeaseMode,
     armed: bool,
 }
 
 impl Lease {
-    pub(crate) fn new(named: Arc<Named>, token: u64) -> Self {
-        Self { named, token, armed: true }
+    pub(crate) fn new(named: Arc<Named>, token: u64, mode: LeaseMode) -> Self {
+        Self { named, token, mode, armed: true }
     }
 
     /// Ends without giving anything back.
@@ -40,9 +42,15 @@ impl Lease {
     }
 
     /// The fencing token: greater than that of every lease of this lock before. Send it with every write; whoever keeps the
-    /// data refuses a token lower than one it has seen.
+    /// data refuses a token lower than one it has seen. A reader's is not lower than any writer's before it and lower than
+    /// every writer's after it; over files it is the last writer's own (0 before the first).
     pub fn token(&self) -> u64 {
         self.token
+    }
+
+    /// How it is held.
+    pub fn mode(&self) -> LeaseMode {
+        self.mode
     }
 
     /// Whether the lease has ended, by the holder's own clock too. Cheap enough to ask before each step; it is no protection by

@@ -10,11 +10,14 @@ use tokio::time::Instant;
 use trimtab_config::{Problems, Profile, Secret, Settings, check_name};
 
 use crate::config::LockSettings;
-use crate::error::{AcquireError, BuildError, LockError, ReleaseError};
+use crate::error::{AcquireError, BuildError, ForceError, LockError, ReleaseError};
 use crate::group::Group;
 use crate::lease::{Driver, Lease, LeaseWatch};
+use crate::listing::LockListing;
 use crate::metrics::LockStats;
+use crate::mode::LeaseMode;
 use crate::named::{Answer, Entered, Keeper, LockReport, Named};
+use crate::semaphore::Semaphore;
 use crate::store::Store;
 
 /// The longest name of a lock, in bytes.
@@ -105,10 +108,94 @@ impl Locks {
     ///
     /// [`AcquireError::Name`] for a name that is empty or beyond [`LOCK_NAME_MAX`].
     pub fn lock(&self, name: &str) -> Result<Lock, AcquireError> {
-        if name.is_empty() || name.len() > LOCK_NAME_MAX {
-            return Err(AcquireError::Name { length: name.len(), limit: LOCK_NAME_MAX });
-        }
+        named(name)?;
         Ok(Lock { named: self.group.named(name) })
+    }
+
+    /// A semaphore: a name of which at most `permits` leases are held at the same time. In memory and over Redis.
+    ///
+    /// Semaphores have names of their own: a lock of the same name is something else. All who use one should ask with the
+    /// same number; where they do not, each is served while fewer are held than it says itself.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// use std::time::Duration;
+    /// use trimtab_lock::Locks;
+    ///
+    /// let renders = Locks::memory("jobs")?.semaphore("render", 2)?;
+    /// let (one, two) = (renders.try_acquire().await?, renders.try_acquire().await?);
+    /// assert!(one.is_some() && two.is_some() && renders.try_acquire().await?.is_none());
+    /// drop(one);
+    /// assert!(renders.acquire(Duration::ZERO).await.is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::Name`], and [`AcquireError::Unsupported`] over files and PostgreSQL or for no permits.
+    pub fn semaphore(&self, name: &str, permits: u32) -> Result<Semaphore, AcquireError> {
+        named(name)?;
+        let store = self.group.store.kind();
+        let what = if permits == 0 {
+            "a semaphore of no permits would stop everybody; ask for at least 1"
+        } else if ["memory", "redis"].contains(&store) {
+            return Ok(Semaphore::new(self.group.clone(), name.into(), permits));
+        } else {
+            "semaphores are kept in memory and over Redis; its locks can be read together or held alone"
+        };
+        Err(AcquireError::Unsupported { group: self.group.name.clone(), name: name.into(), store, what })
+    }
+
+    /// Waits at most `wait` to hold the lock of this name together with other readers, while nobody holds it alone.
+    /// [`acquire`](Self::acquire) is the writer's side. Readers queue behind writers who came before them.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// use std::time::Duration;
+    /// use trimtab_lock::Locks;
+    ///
+    /// let locks = Locks::memory("jobs")?;
+    /// let (one, two) = (locks.read("prices", Duration::ZERO).await?, locks.read("prices", Duration::ZERO).await?);
+    /// assert!(locks.try_acquire("prices").await?.is_none());
+    /// drop((one, two));
+    /// assert!(locks.try_acquire("prices").await?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe, as `acquire`.
+    ///
+    /// # Complexity
+    ///
+    /// One round trip to the store, and one to give back: readers of one process do not share a lease.
+    #[track_caller]
+    pub fn read(&self, name: &str, wait: Duration) -> impl Future<Output = Result<Lease, AcquireError>> + Send + use<> {
+        let (group, location) = (self.group.clone(), Location::caller());
+        let checked = named(name).map(|()| Arc::<str>::from(name));
+        async move { ask(&group.shared(&checked?, LeaseMode::Shared), LeaseMode::Shared, wait, location).await }
+    }
+
+    /// The lock of this name together with other readers, if nobody holds it alone or waits to.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_acquire`](Self::try_acquire).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe, as `acquire`.
+    #[track_caller]
+    pub fn try_read(&self, name: &str) -> impl Future<Output = Result<Option<Lease>, AcquireError>> + Send + use<> {
+        let (group, location) = (self.group.clone(), Location::caller());
+        let checked = named(name).map(|()| Arc::<str>::from(name));
+        async move { look(&group.shared(&checked?, LeaseMode::Shared), LeaseMode::Shared, location).await }
     }
 
     /// Waits at most `wait` for the lock of this name.
@@ -213,21 +300,41 @@ impl Locks {
         self.group.report()
     }
 
-    /// Takes a lock from its holder in this process, who is told; false when nobody here holds it. For operators: the reason
-    /// goes to the log as an event of the target `trimtab_lock::audit`.
+    /// Takes a lock from those who hold it in this process, who are told; false when nobody here holds it. For operators: the
+    /// reason goes to the log as an event of the target `trimtab_lock::audit`.
     pub fn force_release(&self, name: &str, reason: &str) -> bool {
-        let forced = self.group.known(name).is_some_and(|named| named.force());
-        if forced {
-            tracing::warn!(target: "trimtab_lock::audit", group = %self.group.name, lock = name, reason, "taken from its holder");
-        }
-        forced
+        self.group.force(name, false, reason) > 0
+    }
+
+    /// Takes a lock from those who hold it in any process; how many they were. For operators: the reason goes to the log as an
+    /// event of the target `trimtab_lock::audit`, and the deed is counted.
+    ///
+    /// Holders in this process are told at once, and nobody else is asked for then. Over PostgreSQL the session of a holder
+    /// elsewhere is ended: it is told at once, and every other lock on that session is lost with it. Over Redis the lock goes
+    /// to the next waiter at once, and the holder is told at its next renewal, within a third of its lease; the token protects
+    /// until then. The kernel takes a file's lock from no process, so that is refused.
+    ///
+    /// # Errors
+    ///
+    /// [`ForceError`]: what the store cannot do, or that it failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped in between, it may have happened or not.
+    pub async fn force_release_everywhere(&self, name: &str, reason: &str) -> Result<usize, ForceError> {
+        self.group.force_everywhere(name, false, reason).await
+    }
+
+    /// Who holds and who waits in this process, with their ages: for a page or an answer.
+    pub fn listing(&self) -> Vec<LockListing> {
+        self.group.list()
     }
 
     /// The numbers.
     pub fn stats(&self) -> LockStats {
         let (mut held, mut waiting) = (0, 0);
         for report in self.report() {
-            held += usize::from(report.holder.is_some());
+            held += usize::from(report.holder.is_some()) + report.shared;
             waiting += report.waiting;
         }
         self.group.counts.stats(&self.group.name, held, waiting, self.group.store.trips())
@@ -293,61 +400,11 @@ impl Lock {
     }
 
     async fn wait(&self, wait: Duration, location: &'static Location<'static>) -> Result<Lease, AcquireError> {
-        self.refuse_reentry()?;
-        let now = Instant::now();
-        let deadline = now + wait.min(FOREVER);
-        match self.named.enter(deadline, false, now, location)? {
-            Entered::Granted(lease) => Ok(lease),
-            Entered::Queued(number, answer, keeper) => {
-                let place = Place::new(&self.named, number, answer, keeper);
-                self.needs_runtime()?;
-                let timed_out = || self.named.group.counts.timed_out();
-                place.answer(deadline).await.transpose().unwrap_or_else(|| {
-                    timed_out();
-                    Err(self.named.too_late(now.elapsed()))
-                })
-            }
-            Entered::Busy => Err(self.named.too_late(Duration::ZERO)),
-        }
+        ask(&self.named, LeaseMode::Exclusive, wait, location).await
     }
 
     async fn look(&self, location: &'static Location<'static>) -> Result<Option<Lease>, AcquireError> {
-        self.refuse_reentry()?;
-        let now = Instant::now();
-        match self.named.enter(now, true, now, location)? {
-            Entered::Granted(lease) => Ok(Some(lease)),
-            Entered::Busy => Ok(None),
-            Entered::Queued(number, answer, keeper) => {
-                let place = Place::new(&self.named, number, answer, keeper);
-                self.needs_runtime()?;
-                let patience = self.named.group.settings.timeout.get().min(FOREVER);
-                match place.answer(now + patience).await {
-                    Ok(Some(lease)) => Ok(Some(lease)),
-                    Err(AcquireError::Timeout { .. }) => Ok(None),
-                    Ok(None) => Err(self.named.too_late(now.elapsed())),
-                    Err(error) => Err(error),
-                }
-            }
-        }
-    }
-
-    /// A free lock in memory needs none; waiting does, for its time limit.
-    fn needs_runtime(&self) -> Result<(), AcquireError> {
-        Handle::try_current().map(drop).map_err(|error| AcquireError::Unavailable {
-            group: self.named.group.name.clone(),
-            name: self.named.name.clone(),
-            what: "waiting for a lock needs a tokio runtime; call it from inside of one".into(),
-            cause: Some(Arc::new(error)),
-        })
-    }
-
-    fn refuse_reentry(&self) -> Result<(), AcquireError> {
-        let under = UNDER.try_with(|under| under.iter().any(|named| Arc::ptr_eq(named, &self.named))).unwrap_or(false);
-        if under {
-            let (group, name) = (self.named.group.name.clone(), self.named.name.clone());
-            return Err(AcquireError::Reentrant { group, name });
-        }
-        Ok(())
+        look(&self.named, LeaseMode::Exclusive, location).await
     }
 }
 
@@ -355,6 +412,86 @@ impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lock").field("name", &self.name()).finish_non_exhaustive()
     }
+}
+
+/// Waits for a lease.
+pub(crate) async fn ask(
+    named: &Arc<Named>,
+    mode: LeaseMode,
+    wait: Duration,
+    location: &'static Location<'static>,
+) -> Result<Lease, AcquireError> {
+    refuse_reentry(named)?;
+    let now = Instant::now();
+    let deadline = now + wait.min(FOREVER);
+    match named.enter(mode, deadline, false, now, location)? {
+        Entered::Granted(lease) => Ok(lease),
+        Entered::Queued(number, answer, keeper) => {
+            let place = Place::new(named, number, answer, keeper);
+            needs_runtime(named)?;
+            let timed_out = || named.group.counts.timed_out();
+            place.answer(deadline).await.transpose().unwrap_or_else(|| {
+                timed_out();
+                Err(named.too_late(now.elapsed()))
+            })
+        }
+        Entered::Busy => Err(named.too_late(Duration::ZERO)),
+    }
+}
+
+/// Looks once.
+pub(crate) async fn look(
+    named: &Arc<Named>,
+    mode: LeaseMode,
+    location: &'static Location<'static>,
+) -> Result<Option<Lease>, AcquireError> {
+    refuse_reentry(named)?;
+    let now = Instant::now();
+    match named.enter(mode, now, true, now, location)? {
+        Entered::Granted(lease) => Ok(Some(lease)),
+        Entered::Busy => Ok(None),
+        Entered::Queued(number, answer, keeper) => {
+            let place = Place::new(named, number, answer, keeper);
+            needs_runtime(named)?;
+            let patience = named.group.settings.timeout.get().min(FOREVER);
+            match place.answer(now + patience).await {
+                Ok(Some(lease)) => Ok(Some(lease)),
+                Err(AcquireError::Timeout { .. }) => Ok(None),
+                Ok(None) => Err(named.too_late(now.elapsed())),
+                Err(error) => Err(error),
+            }
+        }
+    }
+}
+
+/// A free lock in memory needs none; waiting does, for its time limit.
+fn needs_runtime(named: &Named) -> Result<(), AcquireError> {
+    Handle::try_current().map(drop).map_err(|error| AcquireError::Unavailable {
+        group: named.group.name.clone(),
+        name: named.name.clone(),
+        what: "waiting for a lock needs a tokio runtime; call it from inside of one".into(),
+        cause: Some(Arc::new(error)),
+    })
+}
+
+fn refuse_reentry(named: &Named) -> Result<(), AcquireError> {
+    let under = UNDER.try_with(|under| under.iter().any(|held| same(held, named))).unwrap_or(false);
+    if under {
+        let (group, name) = (named.group.name.clone(), named.name.clone());
+        return Err(AcquireError::Reentrant { group, name });
+    }
+    Ok(())
+}
+
+fn same(one: &Named, two: &Named) -> bool {
+    Arc::ptr_eq(&one.group, &two.group) && one.name == two.name && one.counted == two.counted
+}
+
+fn named(name: &str) -> Result<(), AcquireError> {
+    if name.is_empty() || name.len() > LOCK_NAME_MAX {
+        return Err(AcquireError::Name { length: name.len(), limit: LOCK_NAME_MAX });
+    }
+    Ok(())
 }
 
 /// A caller's place in the queue, given up when the caller goes.

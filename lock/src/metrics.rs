@@ -9,6 +9,7 @@
 //! | `trimtab_lock_held`, `…_waiting` | gauge | group | locks held and callers waiting in this process |
 //! | `trimtab_lock_acquired_total`, `…_waited_total`, `…_released_total` | counter | group | leases |
 //! | `trimtab_lock_lost_total` | counter | group | leases that ended before their release |
+//! | `trimtab_lock_forced_total` | counter | group | leases taken away by an operator through this process |
 //! | `trimtab_lock_hand_overs_total` | counter | group | leases that went to the next task of the process |
 //! | `trimtab_lock_refusals_total` | counter | group, cause (`timeout`, `crowded`) | callers |
 //! | `trimtab_lock_round_trips_total` | counter | group | questions to the store |
@@ -33,6 +34,8 @@ pub const WAITED: &str = "trimtab_lock_waited_total";
 pub const RELEASED: &str = "trimtab_lock_released_total";
 /// Leases that ended before their release.
 pub const LOST: &str = "trimtab_lock_lost_total";
+/// Leases taken away by an operator through this process.
+pub const FORCED: &str = "trimtab_lock_forced_total";
 /// Leases that went to the next task of the process.
 pub const HAND_OVERS: &str = "trimtab_lock_hand_overs_total";
 /// Callers who got nothing, by cause.
@@ -62,6 +65,8 @@ pub struct LockStats {
     pub released: u64,
     /// Leases that ended before their release.
     pub lost: u64,
+    /// Leases taken away by an operator through this process, whoever held them.
+    pub forced: u64,
     /// Leases that went to the next task of this process.
     pub hand_overs: u64,
     /// Callers whose time ran out.
@@ -80,13 +85,14 @@ pub(crate) struct Counts {
     pub(crate) refused: AtomicU64,
     pub(crate) released: AtomicU64,
     pub(crate) lost: AtomicU64,
+    pub(crate) forced: AtomicU64,
     pub(crate) hand_overs: AtomicU64,
     meters: Option<Meters>,
 }
 
 struct Meters {
     gauges: [Gauge; 2],
-    counters: [Counter; 6],
+    counters: [Counter; 7],
     refusals: [Counter; 2],
     wait: Histogram,
     hold: Histogram,
@@ -133,6 +139,7 @@ impl Counts {
             waited: read(&self.waited),
             released: read(&self.released),
             lost: read(&self.lost),
+            forced: read(&self.forced),
             hand_overs: read(&self.hand_overs),
             timeouts: read(&self.timeouts),
             refused: read(&self.refused),
@@ -145,9 +152,9 @@ impl Counts {
         for (gauge, value) in meters.gauges.iter().zip([stats.held, stats.waiting]) {
             gauge.set(value as f64);
         }
-        let LockStats { acquired, waited, released, lost, hand_overs, round_trips, .. } = *stats;
-        for (counter, value) in meters.counters.iter().zip([acquired, waited, released, lost, hand_overs, round_trips])
-        {
+        let LockStats { acquired, waited, released, lost, forced, hand_overs, round_trips, .. } = *stats;
+        let values = [acquired, waited, released, lost, forced, hand_overs, round_trips];
+        for (counter, value) in meters.counters.iter().zip(values) {
             counter.absolute(value);
         }
         for (counter, value) in meters.refusals.iter().zip([stats.timeouts, stats.refused]) {
@@ -162,7 +169,7 @@ impl Meters {
         let group = group.to_owned();
         Self {
             gauges: [HELD, WAITING].map(|name| gauge!(name, "group" => group.clone())),
-            counters: [ACQUIRED, WAITED, RELEASED, LOST, HAND_OVERS, ROUND_TRIPS]
+            counters: [ACQUIRED, WAITED, RELEASED, LOST, FORCED, HAND_OVERS, ROUND_TRIPS]
                 .map(|name| counter!(name, "group" => group.clone())),
             refusals: ["timeout", "crowded"]
                 .map(|cause| counter!(REFUSALS, "group" => group.clone(), "cause" => cause)),
@@ -179,6 +186,7 @@ fn describe() {
     metrics::describe_counter!(WAITED, Unit::Count, "Leases whose caller queued");
     metrics::describe_counter!(RELEASED, Unit::Count, "Leases given back in time");
     metrics::describe_counter!(LOST, Unit::Count, "Leases that ended before their release");
+    metrics::describe_counter!(FORCED, Unit::Count, "Leases taken away by an operator");
     metrics::describe_counter!(HAND_OVERS, Unit::Count, "Leases that went to the next task of the process");
     metrics::describe_counter!(REFUSALS, Unit::Count, "Callers who got nothing, by cause");
     metrics::describe_counter!(ROUND_TRIPS, Unit::Count, "Questions to the store");

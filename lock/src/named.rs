@@ -5,6 +5,9 @@
 //! queue here and are handed a finished lease. So a caller who leaves never leaves half a question behind, and a store sees
 //! one waiter for each name and process, however many tasks wait.
 //!
+//! A lock in memory that is shared has its sharers here, beside the holder. One in a store is not shared inside of the
+//! process: each shared lease has a `Named` of its own, and the store alone decides which leases go together.
+//!
 //! A keeper is a future. Who needs its work done drives it in place (no hop to another thread in the uncontended case); it is
 //! parked here while a lease is held, and goes to a task of its own when somebody else needs it or when a lease lasts.
 
@@ -23,6 +26,8 @@ use crate::error::{AcquireError, Cause, LocalHolder, Loss, ReleaseError, StoreEr
 use crate::group::Group;
 use crate::keeper::keeper;
 use crate::lease::Lease;
+use crate::listing::{ListedHolder, ListedWaiter};
+use crate::mode::LeaseMode;
 
 pub(crate) type Keeper = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) type Reply = oneshot::Sender<Result<(), ReleaseError>>;
@@ -33,6 +38,10 @@ pub(crate) type Answer = oneshot::Receiver<Result<Lease, AcquireError>>;
 pub(crate) struct Named {
     pub(crate) group: Arc<Group>,
     pub(crate) name: Arc<str>,
+    /// In a store: how every lease of it is held.
+    pub(crate) mode: LeaseMode,
+    /// Whether the name is one of a semaphore, which are names of their own.
+    pub(crate) counted: bool,
     state: Mutex<State>,
     /// For the keeper: something changed.
     pub(crate) wake: Notify,
@@ -43,6 +52,8 @@ pub(crate) struct Named {
 #[derive(Default)]
 struct State {
     holder: Option<Holder>,
+    /// In memory: those who hold it together, by token.
+    sharers: BTreeMap<u64, Holder>,
     /// The holder gave it back, and the keeper has not seen that yet.
     returned: Option<Reply>,
     /// In the order they came.
@@ -50,6 +61,8 @@ struct State {
     next: u64,
     /// The last lease that was lost, for those who ask why.
     loss: Option<(u64, Loss)>,
+    /// The sharers that an operator ended last.
+    forced: Vec<u64>,
     /// The store's last failure.
     failure: Option<StoreError>,
     kept: Kept,
@@ -82,6 +95,7 @@ struct Waiter {
     deadline: Instant,
     /// One look at the store, no waiting.
     once: bool,
+    mode: LeaseMode,
     location: &'static Location<'static>,
     task: Option<tokio::task::Id>,
 }
@@ -119,13 +133,16 @@ pub struct LockReport {
     pub holder: Option<LocalHolder>,
     /// Its token.
     pub token: Option<u64>,
+    /// Leases held here together with others: readers of a lock, permits of a semaphore.
+    pub shared: usize,
     /// Callers of this process that wait for it.
     pub waiting: usize,
 }
 
 impl Named {
-    pub(crate) fn new(group: Arc<Group>, name: Arc<str>) -> Self {
-        Self { group, name, state: Mutex::default(), wake: Notify::new(), ended: Notify::new() }
+    pub(crate) fn new(group: Arc<Group>, name: Arc<str>, mode: LeaseMode) -> Self {
+        let counted = matches!(mode, LeaseMode::Permit { .. });
+        Self { group, name, mode, counted, state: Mutex::default(), wake: Notify::new(), ended: Notify::new() }
     }
 
     fn in_memory(&self) -> bool {
@@ -135,6 +152,7 @@ impl Named {
     /// A caller comes.
     pub(crate) fn enter(
         self: &Arc<Self>,
+        mode: LeaseMode,
         deadline: Instant,
         once: bool,
         now: Instant,
@@ -143,13 +161,13 @@ impl Named {
         let task = tokio::task::try_id();
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        if self.in_memory() && state.holder.is_none() {
+        if self.in_memory() && state.waiters.is_empty() && state.fits(mode) {
             let token = self.group.next_token();
-            state.holder = Some(Holder { token, since: now, trusted_until: None, location, task });
+            state.admit(mode, Holder { token, since: now, trusted_until: None, location, task });
             self.group.counts.granted(None);
-            return Ok(Entered::Granted(Lease::new(self.clone(), token)));
+            return Ok(Entered::Granted(Lease::new(self.clone(), token, mode)));
         }
-        if once && (state.holder.is_some() || !state.waiters.is_empty()) {
+        if once && (self.in_memory() || state.holder.is_some() || !state.waiters.is_empty()) {
             return Ok(Entered::Busy);
         }
         let limit = self.group.settings.waiters_max as usize;
@@ -161,7 +179,7 @@ impl Named {
         let (answer, receiver) = oneshot::channel();
         let number = state.next;
         state.next += 1;
-        state.waiters.insert(number, Waiter { answer, since: now, deadline, once, location, task });
+        state.waiters.insert(number, Waiter { answer, since: now, deadline, once, mode, location, task });
         if self.in_memory() {
             return Ok(Entered::Queued(number, receiver, None));
         }
@@ -180,8 +198,14 @@ impl Named {
     }
 
     /// A caller leaves the queue; false when it had been answered.
-    pub(crate) fn leave(&self, number: u64) -> bool {
-        let left = self.state.lock().waiters.remove(&number);
+    pub(crate) fn leave(self: &Arc<Self>, number: u64) -> bool {
+        let mut state = self.state.lock();
+        let left = state.waiters.remove(&number);
+        if left.is_some() && self.in_memory() {
+            // It may have been the one for whom others waited that go together with those inside.
+            self.serve_all(&mut state);
+        }
+        drop(state);
         if left.is_some() {
             self.wake.notify_one();
         }
@@ -209,32 +233,58 @@ impl Named {
 
     fn serve(self: &Arc<Self>, state: &mut State, token: u64, trusted_until: Option<Instant>) -> bool {
         while let Some((_, waiter)) = state.waiters.pop_first() {
-            let Waiter { answer, since, location, task, .. } = waiter;
-            let now = Instant::now();
-            // Before the answer: whoever gets it may look at once.
-            state.holder = Some(Holder { token, since: now, trusted_until, location, task });
-            match answer.send(Ok(Lease::new(self.clone(), token))) {
-                Ok(()) => {
-                    self.group.counts.granted(Some(now.saturating_duration_since(since)));
-                    return true;
-                }
-                // The caller is gone, and its lease must not give back what the next one gets.
-                Err(lease) => {
-                    if let Ok(lease) = lease {
-                        lease.forget();
-                    }
-                }
+            if self.give(state, waiter, token, trusted_until) {
+                return true;
             }
         }
         state.holder = None;
         false
     }
 
+    /// In memory: serves from the head of the queue whoever goes together with those inside; how many.
+    fn serve_all(self: &Arc<Self>, state: &mut State) -> u64 {
+        let mut served = 0;
+        while let Some(first) = state.waiters.first_entry().map(|first| first.get().mode)
+            && state.fits(first)
+            && let Some((_, waiter)) = state.waiters.pop_first()
+        {
+            let token = self.group.next_token();
+            if self.give(state, waiter, token, None) {
+                served += 1;
+            } else {
+                state.end(token);
+            }
+        }
+        served
+    }
+
+    /// False when the caller is gone.
+    fn give(self: &Arc<Self>, state: &mut State, waiter: Waiter, token: u64, trusted_until: Option<Instant>) -> bool {
+        let Waiter { answer, since, mode, location, task, .. } = waiter;
+        let now = Instant::now();
+        // Before the answer: whoever gets it may look at once. In a store this name has one holder, whatever its mode.
+        let kept = if self.in_memory() { mode } else { LeaseMode::Exclusive };
+        state.admit(kept, Holder { token, since: now, trusted_until, location, task });
+        match answer.send(Ok(Lease::new(self.clone(), token, mode))) {
+            Ok(()) => {
+                self.group.counts.granted(Some(now.saturating_duration_since(since)));
+                true
+            }
+            // Its lease must not give back what the next one gets.
+            Err(lease) => {
+                if let Ok(lease) = lease {
+                    lease.forget();
+                }
+                false
+            }
+        }
+    }
+
     /// The holder gives back. A lock in a store is given back by its keeper: see [`GivenBack`].
     pub(crate) fn give_back(self: &Arc<Self>, token: u64) -> Result<Option<GivenBack>, ReleaseError> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        let Some(holder) = state.holder.take_if(|holder| holder.token == token) else {
+        let Some(holder) = state.end(token) else {
             return Err(ReleaseError::Lost { name: self.name.clone(), token, loss: state.loss_of(token) });
         };
         let counts = &self.group.counts;
@@ -242,8 +292,7 @@ impl Named {
         if self.in_memory() {
             counts.released.fetch_add(1, Ordering::Relaxed);
             if !state.waiters.is_empty() {
-                let served = self.serve(state, self.group.next_token(), None);
-                counts.hand_overs.fetch_add(u64::from(served), Ordering::Relaxed);
+                counts.hand_overs.fetch_add(self.serve_all(state), Ordering::Relaxed);
             }
             return Ok(None);
         }
@@ -347,19 +396,29 @@ impl Named {
         tracing::warn!(group = %self.group.name, lock = %self.name, token, %loss, "a lease was lost");
     }
 
-    /// Takes the lock from its holder in this process; false when nobody here holds it.
-    pub(crate) fn force(self: &Arc<Self>) -> bool {
-        let token = {
+    /// Takes the lock from all who hold it in this process; how many.
+    pub(crate) fn force(self: &Arc<Self>) -> usize {
+        let tokens = {
             let mut state = self.state.lock();
-            let Some(token) = state.holder.as_ref().map(|holder| holder.token) else { return false };
-            state.lost(token, Loss::Forced, &self.group.counts);
-            token
+            let counts = &self.group.counts;
+            let mut tokens: Vec<u64> = state.sharers.keys().copied().collect();
+            counts.lost.fetch_add(tokens.len() as u64, Ordering::Relaxed);
+            if !tokens.is_empty() {
+                state.forced.clone_from(&tokens);
+            }
+            if let Some(token) = state.holder.as_ref().map(|holder| holder.token) {
+                state.lost(token, Loss::Forced, counts);
+                tokens.push(token);
+            }
+            tokens
         };
-        if let Ok(Some(GivenBack { keeper: Some(keeper), .. })) = self.give_back(token) {
-            self.group.run(keeper);
+        for token in &tokens {
+            if let Ok(Some(GivenBack { keeper: Some(keeper), .. })) = self.give_back(*token) {
+                self.group.run(keeper);
+            }
         }
         self.ended.notify_waiters();
-        true
+        tokens.len()
     }
 
     /// Why a lease ended, or none while it holds.
@@ -370,6 +429,7 @@ impl Named {
                 let late = holder.trusted_until.is_some_and(|until| Instant::now() > until);
                 late.then_some(Loss::Expired)
             }
+            _ if state.sharers.contains_key(&token) => None,
             _ => Some(state.loss_of(token)),
         }
     }
@@ -436,18 +496,66 @@ impl Named {
             name: self.name.clone(),
             holder: state.holder.as_ref().map(Holder::local),
             token: state.holder.as_ref().map(|holder| holder.token),
+            shared: state.sharers.len(),
             waiting: state.waiters.len(),
         }
+    }
+
+    /// Who holds and who waits, with their ages.
+    pub(crate) fn list(&self) -> (Vec<ListedHolder>, Vec<ListedWaiter>) {
+        let (state, now) = (self.state.lock(), Instant::now());
+        let age = |since: Instant| now.saturating_duration_since(since).into();
+        let listed = |holder: &Holder, mode| ListedHolder {
+            mode,
+            token: holder.token,
+            held_for: age(holder.since),
+            remaining: holder.trusted_until.map(|until| until.saturating_duration_since(now).into()),
+            location: holder.location.to_string(),
+        };
+        let own = if self.in_memory() { LeaseMode::Exclusive } else { self.mode };
+        let shared = if self.counted { self.mode } else { LeaseMode::Shared };
+        let holders = state.holder.iter().map(|holder| listed(holder, own));
+        let holders = holders.chain(state.sharers.values().map(|holder| listed(holder, shared))).collect();
+        let waiters = state.waiters.values().map(|waiter| ListedWaiter {
+            mode: waiter.mode,
+            waited_for: age(waiter.since),
+            leaves_in: waiter.deadline.saturating_duration_since(now).into(),
+            location: waiter.location.to_string(),
+        });
+        (holders, waiters.collect())
     }
 }
 
 impl Drop for Named {
     fn drop(&mut self) {
-        self.group.forget(&self.name);
+        self.group.forget(self);
     }
 }
 
 impl State {
+    /// Whether a lease of this mode goes together with those that are held.
+    fn fits(&self, mode: LeaseMode) -> bool {
+        self.holder.is_none()
+            && match mode {
+                LeaseMode::Exclusive => self.sharers.is_empty(),
+                LeaseMode::Shared => true,
+                LeaseMode::Permit { of } => self.sharers.len() < of as usize,
+            }
+    }
+
+    fn admit(&mut self, mode: LeaseMode, holder: Holder) {
+        if mode == LeaseMode::Exclusive {
+            self.holder = Some(holder);
+        } else {
+            self.sharers.insert(holder.token, holder);
+        }
+    }
+
+    fn end(&mut self, token: u64) -> Option<Holder> {
+        let held = self.holder.take_if(|holder| holder.token == token);
+        if held.is_some() || self.sharers.is_empty() { held } else { self.sharers.remove(&token) }
+    }
+
     fn lost(&mut self, token: u64, loss: Loss, counts: &crate::metrics::Counts) {
         if self.loss.is_none_or(|(lost, _)| lost != token) {
             self.loss = Some((token, loss));
@@ -456,6 +564,9 @@ impl State {
     }
 
     fn loss_of(&self, token: u64) -> Loss {
+        if self.forced.contains(&token) {
+            return Loss::Forced;
+        }
         self.loss.filter(|(lost, _)| *lost == token).map_or(Loss::Gone, |(_, loss)| loss)
     }
 }

@@ -137,6 +137,23 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Takes a name from all who hold it, in other processes too; how many.
+    #[allow(clippy::unused_async, unused_variables, reason = "where no store is compiled in")]
+    pub(crate) async fn force(&self, name: &str, counted: bool) -> Result<usize, StoreError> {
+        match self {
+            // Nobody else is there.
+            Self::Memory => Ok(0),
+            #[cfg(all(feature = "file", unix))]
+            Self::File(_) => Err(StoreError::plain("a file's lock ends with its process only")),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.force(name).await,
+            #[cfg(feature = "redis")]
+            Self::Redis(store) => store.force(name, counted).await,
+        }
+    }
+}
+
 #[allow(
     clippy::unnecessary_wraps,
     clippy::unused_async,
@@ -197,13 +214,13 @@ impl Hold {
         }
     }
 
-    /// Gives it back; false when the store says that it was no longer ours.
-    pub(crate) async fn release(self) -> Result<bool, StoreError> {
+    /// Gives it back; a loss when the store says that it was no longer ours.
+    pub(crate) async fn release(self) -> Result<Option<Loss>, StoreError> {
         match self {
             #[cfg(all(feature = "file", unix))]
-            Self::File(hold) => hold.release(),
+            Self::File(hold) => hold.release().map(|()| None),
             #[cfg(feature = "postgres")]
-            Self::Postgres(hold) => hold.release().await,
+            Self::Postgres(hold) => hold.release().await.map(|ours| (!ours).then_some(Loss::Gone)),
             #[cfg(feature = "redis")]
             Self::Redis(hold) => hold.release().await,
             Self::Never(never) => match never {},

@@ -32,6 +32,7 @@ use trimtab_config::Backoff;
 use self::record::Record;
 use crate::config::LockSettings;
 use crate::error::StoreError;
+use crate::mode::LeaseMode;
 use crate::named::Named;
 
 /// The longest part of a name that stands in its file's name as it is.
@@ -83,6 +84,9 @@ impl Files {
 
     pub(crate) async fn take(&self, named: &Arc<Named>) -> Result<Option<FileHold>, StoreError> {
         let path = self.folder.join(file_name(&named.name));
+        if named.mode == LeaseMode::Shared {
+            return self.take_shared(named, path).await;
+        }
         // A thread of ours may be next in the kernel's queue: going past it would be unfair, and it would hold the lock for us.
         if !self.waiting.lock().contains_key(&path) {
             let file = open(&path).map_err(|e| failed(&path, "opened", e))?;
@@ -120,7 +124,8 @@ impl Files {
             self.threads.fetch_sub(1, Ordering::Relaxed);
             return Ok(None);
         }
-        let file = open(path).map_err(|e| {
+        let opened = open(path).and_then(|file| Ok((file, open(&gate(path))?)));
+        let (file, gate) = opened.map_err(|e| {
             self.threads.fetch_sub(1, Ordering::Relaxed);
             failed(path, "opened", e)
         })?;
@@ -128,12 +133,7 @@ impl Files {
         let (list, threads, own) = (self.waiting.clone(), self.threads.clone(), path.to_owned());
         // A plain thread: a runtime that ends would wait for a blocking task of its own until somebody else gives the lock back.
         let spawned = std::thread::Builder::new().name("trimtab-lock".into()).spawn(move || {
-            let locked = loop {
-                match rustix::fs::flock(&file, FlockOperation::LockExclusive) {
-                    Err(Errno::INTR) => {}
-                    done => break done,
-                }
-            };
+            let locked = wait(&gate, &file, FlockOperation::LockExclusive);
             let mut list = list.lock();
             if let Some(sender) = list.remove(&own) {
                 // Nobody there: the file is closed, and the lock is free.
@@ -168,6 +168,77 @@ impl Files {
         }
     }
 
+    /// Together with other readers, behind a writer who waits.
+    async fn take_shared(&self, named: &Named, path: PathBuf) -> Result<Option<FileHold>, StoreError> {
+        let opened = open(&path).and_then(|file| Ok((file, open(&gate(&path))?)));
+        let (file, gate) = opened.map_err(|e| failed(&path, "opened", e))?;
+        let looks = || {
+            let free = [&gate, &file].map(|file| rustix::fs::flock(file, FlockOperation::NonBlockingLockShared));
+            let closed = rustix::fs::flock(&gate, FlockOperation::Unlock);
+            match (free, closed) {
+                ([Ok(()), Ok(())], Ok(())) => Ok(true),
+                ([Ok(()) | Err(Errno::WOULDBLOCK), Err(Errno::WOULDBLOCK)], Ok(())) => Ok(false),
+                // Past a writer at the gate: given up again.
+                ([Err(Errno::WOULDBLOCK), Ok(())], Ok(())) => {
+                    rustix::fs::flock(&file, FlockOperation::Unlock).map(|()| false)
+                }
+                ([Err(error), _] | [_, Err(error)], _) | (_, Err(error)) => Err(error),
+            }
+            .map_err(|error| failed(&path, "locked", error.into()))
+        };
+        if looks()? {
+            return self.read(file, path).map(Some);
+        }
+        if named.wanted_until().is_none_or(|until| until <= Instant::now()) {
+            return Ok(None);
+        }
+        if self.threads.fetch_add(1, Ordering::Relaxed) >= self.threads_max {
+            self.threads.fetch_sub(1, Ordering::Relaxed);
+            let mut delays = self.backoff.delays();
+            let mut delay = self.backoff.base.get();
+            loop {
+                delay = delays.next().unwrap_or(delay);
+                tokio::select! {
+                    () = tokio::time::sleep(delay) => {}
+                    () = named.unwanted() => return Ok(None),
+                }
+                if looks()? {
+                    return self.read(file, path).map(Some);
+                }
+            }
+        }
+        let (sender, answer) = oneshot::channel();
+        let threads = self.threads.clone();
+        let spawned = std::thread::Builder::new().name("trimtab-lock".into()).spawn(move || {
+            let locked = wait(&gate, &file, FlockOperation::LockShared);
+            // Nobody there: the file is closed, and the lock is free.
+            let _ = sender.send(locked.map(|()| file));
+            threads.fetch_sub(1, Ordering::Relaxed);
+        });
+        if let Err(error) = spawned {
+            self.threads.fetch_sub(1, Ordering::Relaxed);
+            return Err(StoreError::new("the system gave no thread to wait in", error));
+        }
+        let file = tokio::select! {
+            file = answer => file,
+            () = named.unwanted() => return Ok(None),
+        };
+        match file {
+            Ok(Ok(file)) => self.read(file, path).map(Some),
+            Ok(Err(error)) => Err(failed(&path, "locked", error.into())),
+            Err(_) => Err(StoreError::plain(format!("the thread that waited for {} ended", path.display()))),
+        }
+    }
+
+    /// A reader has the token of the last writer: it writes nothing into the file.
+    fn read(&self, file: File, path: PathBuf) -> Result<FileHold, StoreError> {
+        let token = Record::last(&file, self.boot).map_err(|error| {
+            let what = format!("the token in {} cannot be read; is the file damaged?", path.display());
+            StoreError::new(what, error)
+        })?;
+        Ok(FileHold { file, boot: self.boot, token, path })
+    }
+
     fn held(&self, file: File, path: PathBuf) -> Result<FileHold, StoreError> {
         let mut hold = FileHold { file, boot: self.boot, token: 0, path };
         hold.token = hold.next_token()?;
@@ -191,10 +262,29 @@ impl FileHold {
         })
     }
 
-    pub(crate) fn release(self) -> Result<bool, StoreError> {
+    pub(crate) fn release(self) -> Result<(), StoreError> {
         let unlocked = rustix::fs::flock(&self.file, FlockOperation::Unlock);
-        unlocked.map(|()| true).map_err(|error| failed(&self.path, "unlocked", error.into()))
+        unlocked.map_err(|error| failed(&self.path, "unlocked", error.into()))
     }
+}
+
+/// Waits in the kernel's queues: at the gate, and with that for the lock. `flock` alone lets readers in past a writer who
+/// waits, for ever; whoever waits here keeps those behind it at the gate.
+fn wait(gate: &File, file: &File, how: FlockOperation) -> rustix::io::Result<()> {
+    let wait = |file: &File| loop {
+        match rustix::fs::flock(file, how) {
+            Err(Errno::INTR) => {}
+            done => break done,
+        }
+    };
+    wait(gate)?;
+    wait(file)?;
+    rustix::fs::flock(gate, FlockOperation::Unlock)
+}
+
+/// The file at which those who wait queue up. No name of a lock leads to it.
+fn gate(path: &Path) -> PathBuf {
+    path.with_extension("gate")
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -29,6 +29,7 @@ use self::session::{Session, Waited};
 use super::tokens::Tokens;
 use crate::config::LockSettings;
 use crate::error::{Loss, StoreError};
+use crate::mode::LeaseMode;
 use crate::named::Named;
 
 /// Idle sessions kept for the next contended lock.
@@ -59,6 +60,7 @@ pub(crate) struct PostgresHold {
     key: i64,
     token: u64,
     tokens: Arc<Tokens>,
+    shared: bool,
     own: Option<Own>,
 }
 
@@ -149,34 +151,51 @@ impl Postgres {
     }
 
     pub(crate) async fn take(&self, named: &Arc<Named>) -> Result<Option<PostgresHold>, StoreError> {
-        let key = key(&named.name);
+        let (key, together) = (key(&named.name), named.mode == LeaseMode::Shared);
         let waits = || named.wanted_until().is_some_and(|until| until > Instant::now());
-        if !(waits() && self.contended_lately(key)) {
+        // A session's locks never exclude each other, so readers have sessions of their own.
+        if !together && !(waits() && self.contended_lately(key)) {
             let session = self.shared().await?;
             let before = self.tokens.before();
-            if let Some(token) = session.try_lock(key).await? {
-                return self.held(session, key, token, before, None).await.map(Some);
+            if let Some(token) = session.try_lock(key, false).await? {
+                return self.held(session, key, false, token, before, None).await.map(Some);
             }
             if !waits() {
                 return Ok(None);
             }
             self.slot(key).store(self.now(), Ordering::Relaxed);
         }
-        let Ok(permit) = self.permits.clone().try_acquire_owned() else { return self.poll(named, key).await };
+        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
+            if together {
+                return Err(StoreError::plain(
+                    "all sessions are in use: each reader over PostgreSQL has its own; raise sessions_max, or read less at once",
+                ));
+            }
+            return self.poll(named, key).await;
+        };
         let session = self.own().await?;
         let own = Own { spare: self.spare.clone(), _permit: permit };
         let before = self.tokens.before();
+        if together {
+            if let Some(token) = session.try_lock(key, true).await? {
+                return self.held(session, key, true, token, before, Some(own)).await.map(Some);
+            }
+            if !waits() {
+                own.spare(session);
+                return Ok(None);
+            }
+        }
         loop {
             let Some(until) = named.wanted_until() else {
                 own.spare(session);
                 return Ok(None);
             };
-            match session.wait_lock(key, until, named).await? {
+            match session.wait_lock(key, together, until, named).await? {
                 Waited::Locked { token, at_once } => {
                     if !at_once {
                         self.slot(key).store(self.now(), Ordering::Relaxed);
                     }
-                    return self.held(session, key, token, before, Some(own)).await.map(Some);
+                    return self.held(session, key, together, token, before, Some(own)).await.map(Some);
                 }
                 Waited::TimedOut if !waits() => {
                     own.spare(session);
@@ -191,11 +210,12 @@ impl Postgres {
         &self,
         session: Arc<Session>,
         key: i64,
+        shared: bool,
         token: u64,
         before: u64,
         own: Option<Own>,
     ) -> Result<PostgresHold, StoreError> {
-        let hold = PostgresHold { session, key, token, tokens: self.tokens.clone(), own };
+        let hold = PostgresHold { session, key, token, tokens: self.tokens.clone(), shared, own };
         match self.tokens.accept(token, before) {
             Ok(_) => Ok(hold),
             Err(error) => {
@@ -203,6 +223,11 @@ impl Postgres {
                 Err(error)
             }
         }
+    }
+
+    /// By ending the sessions of the holders, from one that holds nothing.
+    pub(crate) async fn force(&self, name: &str) -> Result<usize, StoreError> {
+        self.unarmed().await?.end_holders(key(name)).await
     }
 
     /// Asks again and again, where no session is left to wait on.
@@ -217,8 +242,8 @@ impl Postgres {
             }
             let session = self.shared().await?;
             let before = self.tokens.before();
-            if let Some(token) = session.try_lock(key).await? {
-                return self.held(session, key, token, before, None).await.map(Some);
+            if let Some(token) = session.try_lock(key, false).await? {
+                return self.held(session, key, false, token, before, None).await.map(Some);
             }
         }
     }
@@ -273,7 +298,7 @@ impl PostgresHold {
     }
 
     pub(crate) async fn release(self) -> Result<bool, StoreError> {
-        let released = self.session.unlock(self.key).await?;
+        let released = self.session.unlock(self.key, self.shared).await?;
         if let Some(own) = self.own {
             own.spare(self.session);
         }

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use trimtab_config::Backoff;
 
 use self::link::Link;
-use self::scripts::{Scripts, Took};
+use self::scripts::{Name, Scripts, Took};
 use super::tokens::Tokens;
 use crate::config::LockSettings;
 use crate::error::{Loss, StoreError};
@@ -64,6 +64,7 @@ pub(crate) struct RedisHold {
     shared: Arc<Shared>,
     name: Arc<str>,
     owner: String,
+    room: i64,
     token: u64,
     trusted_until: Mutex<Instant>,
 }
@@ -100,11 +101,17 @@ impl Redis {
         self.shared.trips.load(Ordering::Relaxed)
     }
 
+    pub(crate) async fn force(&self, name: &str, counted: bool) -> Result<usize, StoreError> {
+        let name = Name { name, owner: "", room: i64::from(counted) };
+        self.shared.run(&self.shared.scripts.force(&name)).await
+    }
+
     pub(crate) async fn take(&self, named: &Arc<Named>) -> Result<Option<RedisHold>, StoreError> {
         let number = self.questions.fetch_add(1, Ordering::Relaxed);
         let owner = format!("{:016x}:{number}", self.process);
         // Whatever happens on the way, a question that was asked is taken back unless it ends in a hold.
-        let mut claim = Claim { shared: &self.shared, name: &named.name, owner: &owner, open: false };
+        let name = Name { name: &named.name, owner: &owner, room: named.mode.room() };
+        let mut claim = Claim { shared: &self.shared, name, open: false };
         let taken = self.ask(named, &owner, &mut claim).await;
         if matches!(taken, Ok(Some(_))) || claim.take_back().await.is_ok() {
             return taken;
@@ -128,7 +135,7 @@ impl Redis {
             let (sent, before) = (Instant::now(), self.shared.tokens.before());
             let waits = until > sent && permit.is_ok();
             claim.open = true;
-            let left = match self.shared.take(&named.name, owner, waits).await? {
+            let left = match self.shared.take(&claim.name, waits).await? {
                 Took::Granted { token, alive_only } => {
                     let hold = self.held(named, owner, token, before, sent, alive_only)?;
                     self.keep(bell);
@@ -188,7 +195,8 @@ impl Redis {
         let length = if alive_only { shared.lease.min(ALIVE) } else { shared.lease };
         let token = shared.tokens.accept(token, before)?;
         let trusted_until = Mutex::new(trusted(sent, length));
-        Ok(RedisHold { shared, name: named.name.clone(), owner: owner.to_owned(), token, trusted_until })
+        let (name, room) = (named.name.clone(), named.mode.room());
+        Ok(RedisHold { shared, name, owner: owner.to_owned(), room, token, trusted_until })
     }
 
     /// A connection to be woken on.
@@ -210,15 +218,14 @@ impl Redis {
 /// A question that may have left something at the server.
 struct Claim<'a> {
     shared: &'a Arc<Shared>,
-    name: &'a Arc<str>,
-    owner: &'a str,
+    name: Name<'a>,
     open: bool,
 }
 
 impl Claim<'_> {
     async fn take_back(&mut self) -> Result<(), StoreError> {
         if std::mem::take(&mut self.open) {
-            self.shared.leave(self.name, self.owner).await?;
+            self.shared.leave(&self.name).await?;
         }
         Ok(())
     }
@@ -230,13 +237,13 @@ impl Shared {
         self.link.run(invocation, self.timeout.min(self.lease)).await
     }
 
-    async fn take(&self, name: &str, owner: &str, waits: bool) -> Result<Took, StoreError> {
-        let answer = self.run(&self.scripts.take(name, owner, self.lease, waits.then_some(ALIVE))).await?;
+    async fn take(&self, name: &Name<'_>, waits: bool) -> Result<Took, StoreError> {
+        let answer = self.run(&self.scripts.take(name, self.lease, waits.then_some(ALIVE))).await?;
         scripts::took(answer)
     }
 
-    async fn leave(&self, name: &str, owner: &str) -> Result<(), StoreError> {
-        self.run::<i64>(&self.scripts.leave(name, owner)).await.map(drop)
+    async fn leave(&self, name: &Name<'_>) -> Result<(), StoreError> {
+        self.run::<i64>(&self.scripts.leave(name)).await.map(drop)
     }
 }
 
@@ -262,7 +269,7 @@ impl RedisHold {
             tokio::time::sleep(left.checked_sub(due).unwrap_or(left / 3)).await;
             loop {
                 let sent = Instant::now();
-                let renew = self.shared.scripts.renew(&self.name, &self.owner, self.shared.lease);
+                let renew = self.shared.scripts.renew(&self.asks(), self.shared.lease);
                 let renewed = tokio::select! {
                     biased;
                     renewed = self.shared.run::<i64>(&renew) => renewed,
@@ -270,6 +277,7 @@ impl RedisHold {
                 };
                 match renewed {
                     Ok(0) => return Loss::Gone,
+                    Ok(-1) => return Loss::Forced,
                     Ok(_) => {
                         self.extend(sent);
                         break;
@@ -292,7 +300,7 @@ impl RedisHold {
 
     pub(crate) async fn next_token(&self) -> Result<u64, StoreError> {
         let (sent, before) = (Instant::now(), self.shared.tokens.before());
-        let invocation = self.shared.scripts.token(&self.name, &self.owner, self.shared.lease);
+        let invocation = self.shared.scripts.token(&self.asks(), self.shared.lease);
         let token: Option<String> = self.shared.run(&invocation).await?;
         let token = token.and_then(|token| token.parse().ok());
         let token = token.ok_or_else(|| StoreError::plain("the server no longer knows this lease"))?;
@@ -300,9 +308,16 @@ impl RedisHold {
         self.shared.tokens.accept(token, before)
     }
 
-    pub(crate) async fn release(self) -> Result<bool, StoreError> {
-        let released: i64 = self.shared.run(&self.shared.scripts.release(&self.name, &self.owner)).await?;
-        Ok(released == 1)
+    pub(crate) async fn release(self) -> Result<Option<Loss>, StoreError> {
+        Ok(match self.shared.run::<i64>(&self.shared.scripts.release(&self.asks())).await? {
+            1 => None,
+            -1 => Some(Loss::Forced),
+            _ => Some(Loss::Gone),
+        })
+    }
+
+    fn asks(&self) -> Name<'_> {
+        Name { name: &self.name, owner: &self.owner, room: self.room }
     }
 }
 

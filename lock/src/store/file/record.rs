@@ -32,6 +32,13 @@ impl Record {
         Ok(next.token)
     }
 
+    /// The last token that was given out, or the highest that may have been. The caller keeps writers out.
+    pub(crate) fn last(file: &File, boot: u64) -> io::Result<u64> {
+        let record = Self::read(file)?;
+        let same_boot = boot != 0 && boot == record.boot;
+        Ok(if same_boot { record.token } else { record.token.max(record.ceiling) })
+    }
+
     /// The record with the next token, and whether it must reach the disk before the token is used.
     fn next(self, boot: u64) -> (Self, bool) {
         let same_boot = boot != 0 && boot == self.boot;

@@ -37,9 +37,9 @@ pub(crate) struct Session {
 }
 
 struct Statements {
-    try_lock: Statement,
-    wait_lock: Statement,
-    unlock: Statement,
+    try_lock: [Statement; 2],
+    wait_lock: [Statement; 2],
+    unlock: [Statement; 2],
     token: Statement,
     speak: Statement,
 }
@@ -113,19 +113,28 @@ impl Session {
         make_sequence(&client).await?;
         let prepare = |text: &'static str| client.prepare(text);
         let statements = async {
-            Ok::<_, Error>(Statements {
+            let [mut try_lock, mut wait_lock, mut unlock] = [const { Vec::new() }; 3];
+            for shared in ["", "_shared"] {
                 // CASE, since the order in which a list of columns is computed is nobody's promise.
-                try_lock: prepare(
-                    "SELECT CASE WHEN pg_try_advisory_lock($1) THEN nextval('trimtab_lock_tokens') END, pg_backend_pid()",
-                )
-                .await?,
-                wait_lock: prepare(
+                let text = format!(
+                    "SELECT CASE WHEN pg_try_advisory_lock{shared}($1) THEN nextval('{SEQUENCE}') END, pg_backend_pid()"
+                );
+                try_lock.push(client.prepare(&text).await?);
+                let text = format!(
                     "SELECT CASE WHEN set_config('lock_timeout', $2, false) IS NOT NULL THEN \
-                     CASE WHEN pg_advisory_lock($1)::text IS NOT NULL THEN nextval('trimtab_lock_tokens') END END, \
-                     pg_backend_pid()",
-                )
-                .await?,
-                unlock: prepare("SELECT pg_advisory_unlock($1), pg_backend_pid()").await?,
+                     CASE WHEN pg_advisory_lock{shared}($1)::text IS NOT NULL THEN nextval('{SEQUENCE}') END END, \
+                     pg_backend_pid()"
+                );
+                wait_lock.push(client.prepare(&text).await?);
+                unlock.push(client.prepare(&format!("SELECT pg_advisory_unlock{shared}($1), pg_backend_pid()")).await?);
+            }
+            let two = |statements: Vec<Statement>| -> [Statement; 2] {
+                statements.try_into().unwrap_or_else(|_| unreachable!("one for each way"))
+            };
+            Ok::<_, Error>(Statements {
+                try_lock: two(try_lock),
+                wait_lock: two(wait_lock),
+                unlock: two(unlock),
                 token: prepare("SELECT nextval('trimtab_lock_tokens'), pg_backend_pid()").await?,
                 speak: prepare("SELECT true, pg_backend_pid()").await?,
             })
@@ -228,25 +237,31 @@ impl Session {
     }
 
     /// Its token, if the lock was free.
-    pub(crate) async fn try_lock(&self, key: i64) -> Result<Option<u64>, StoreError> {
-        match self.ask(&self.statements.try_lock, &[&key]).await {
+    pub(crate) async fn try_lock(&self, key: i64, shared: bool) -> Result<Option<u64>, StoreError> {
+        match self.ask(&self.statements.try_lock[usize::from(shared)], &[&key]).await {
             Ok(row) => Ok(row.get::<_, Option<i64>>(0).map(|token| token as u64)),
             Err(error) => {
-                self.free(key).await;
+                self.free(key, shared).await;
                 Err(error)
             }
         }
     }
 
     /// Waits for the lock as long as somebody wants it.
-    pub(crate) async fn wait_lock(&self, key: i64, until: Instant, named: &Named) -> Result<Waited, StoreError> {
+    pub(crate) async fn wait_lock(
+        &self,
+        key: i64,
+        shared: bool,
+        until: Instant,
+        named: &Named,
+    ) -> Result<Waited, StoreError> {
         let sent = Instant::now();
         let wait = until.saturating_duration_since(sent).min(WAIT_MAX);
         // 0 would wait for ever.
         let milliseconds = (wait.as_millis() + 1).to_string();
         let parameters: [&(dyn ToSql + Sync); 2] = [&key, &milliseconds];
         self.trips.fetch_add(1, Ordering::Relaxed);
-        let question = self.client.query_one(&self.statements.wait_lock, &parameters);
+        let question = self.client.query_one(&self.statements.wait_lock[usize::from(shared)], &parameters);
         tokio::pin!(question);
         let mut cancelled = false;
         let answer = tokio::select! {
@@ -264,11 +279,11 @@ impl Session {
             Some(Ok(row)) => row,
             Some(Err(error)) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
                 *self.contact.lock() = sent;
-                self.free(key).await;
+                self.free(key, shared).await;
                 return Ok(Waited::TimedOut);
             }
             Some(Err(error)) if cancelled && error.code() == Some(&SqlState::QUERY_CANCELED) => {
-                self.free(key).await;
+                self.free(key, shared).await;
                 return Ok(Waited::Cancelled);
             }
             Some(Err(error)) => {
@@ -294,15 +309,31 @@ impl Session {
 
     /// After a statement that failed. Its error may have come after the lock, which a session keeps through any error: a wait
     /// that was cancelled in the moment of its success left the lock behind on an idle session.
-    async fn free(&self, key: i64) {
-        if self.is_good() && self.unlock(key).await.is_err() {
+    async fn free(&self, key: i64, shared: bool) {
+        if self.is_good() && self.unlock(key, shared).await.is_err() {
             self.end();
         }
     }
 
     /// False when the lock was not held.
-    pub(crate) async fn unlock(&self, key: i64) -> Result<bool, StoreError> {
-        Ok(self.ask(&self.statements.unlock, &[&key]).await?.get(0))
+    pub(crate) async fn unlock(&self, key: i64, shared: bool) -> Result<bool, StoreError> {
+        Ok(self.ask(&self.statements.unlock[usize::from(shared)], &[&key]).await?.get(0))
+    }
+
+    /// Ends the sessions that hold this key; how many.
+    pub(crate) async fn end_holders(&self, key: i64) -> Result<usize, StoreError> {
+        let parameters: [&(dyn ToSql + Sync); 1] = [&key];
+        let ended = self.client.query(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 \
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+             AND ((classid::int8 << 32) | objid::int8) = $1",
+            &parameters,
+        );
+        let ended = timeout(self.timeout, ended).await;
+        let ended = ended
+            .map_err(|_| StoreError::plain(format!("the database did not answer within {:?}", self.timeout)))?
+            .map_err(|e| StoreError::new("the database did not end the session of the holder", e))?;
+        Ok(ended.iter().filter(|row| row.get(0)).count())
     }
 
     pub(crate) async fn next_token(&self) -> Result<u64, StoreError> {

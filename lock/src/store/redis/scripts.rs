@@ -1,7 +1,8 @@
 //! What the server does in one step each: take or join, release to the head, renew, draw a token, leave.
 //!
-//! Keys of a lock: `…{NAME}:held`, a hash of owner and token with the lease as its time to live; `…{NAME}:queue`, a list of owners.
-//! Keys of a waiter: its sign of life, holding the length of its lease, and the list on which it is woken.
+//! Keys of a lock: `…{NAME}:held`, a hash of owner and token with the lease as its time to live; `…{NAME}:sharers`, the
+//! owners who hold it together with the end of each one's lease as its score; `…{NAME}:queue`, a list of owners.
+//! Keys of a waiter: its sign of life, holding the length of its lease and its room, and the list on which it is woken.
 
 use std::time::Duration;
 
@@ -9,95 +10,155 @@ use redis::{Script, ScriptInvocation, Value};
 
 use crate::error::StoreError;
 
-/// Shared functions. `KEYS`: held, queue, tokens. Numbers beyond 2^53 do not occur: microseconds reach it in the year 2255.
+/// Shared functions. `KEYS`: held, queue, tokens, sharers. ARGV: owner, room (-1 alone, 0 any number, else so many). Numbers
+/// beyond 2^53 do not occur: microseconds reach it in the year 2255.
 const COMMON: &str = r"
-local held, queue, tokens = KEYS[1], KEYS[2], KEYS[3]
-local me = ARGV[1]
+local held, queue, tokens, sharers = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local me, room = ARGV[1], tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local ms = math.floor(now / 1000)
 local function alive(owner) return 'trimtab:lock:alive:' .. owner end
 local function wake(owner) return 'trimtab:lock:wake:' .. owner end
-local function grant(owner, lease)
-  local time = redis.call('TIME')
-  local now = time[1] * 1000000 + time[2]
+local function forced(owner) return 'trimtab:lock:forced:' .. owner end
+local function grant(owner, lease, room)
   local last = tonumber(redis.call('GET', tokens) or '0')
   local token = string.format('%.0f', math.max(last + 1, now))
   redis.call('SET', tokens, token)
-  redis.call('HSET', held, 'owner', owner, 'token', token)
-  redis.call('PEXPIRE', held, lease)
+  if room < 0 then
+    redis.call('HSET', held, 'owner', owner, 'token', token)
+    redis.call('PEXPIRE', held, lease)
+  else
+    redis.call('ZADD', sharers, ms + lease, owner)
+    if redis.call('PTTL', sharers) < lease then redis.call('PEXPIRE', sharers, lease) end
+  end
   return token
 end
-local function head()
-  while true do
-    local owner = redis.call('LPOP', queue)
-    if not owner then return nil end
+local function shares(owner)
+  local score = redis.call('ZSCORE', sharers, owner)
+  return score and tonumber(score) > ms
+end
+local function fits(room)
+  if room == 0 or redis.call('EXISTS', sharers) == 0 then return true end
+  redis.call('ZREMRANGEBYSCORE', sharers, '-inf', ms)
+  local count = redis.call('ZCARD', sharers)
+  if room < 0 then return count == 0 end
+  return count < room
+end
+local function serve()
+  local mine
+  while redis.call('EXISTS', held) == 0 do
+    local owner = redis.call('LINDEX', queue, 0)
+    if not owner then break end
     local left = redis.call('PTTL', alive(owner))
-    if left > 0 then
-      local lease = math.min(left, tonumber(redis.call('GET', alive(owner))))
-      return owner, grant(owner, lease)
+    if left <= 0 then
+      redis.call('LPOP', queue)
+    else
+      local lease, room = string.match(redis.call('GET', alive(owner)), '(%d+) (-?%d+)')
+      lease, room = tonumber(lease), tonumber(room)
+      if not fits(room) then break end
+      redis.call('LPOP', queue)
+      local token = grant(owner, math.min(left, lease), room)
+      if owner == me then
+        mine = token
+      else
+        redis.call('RPUSH', wake(owner), token)
+        redis.call('PEXPIRE', wake(owner), 60000)
+      end
     end
   end
+  return mine
 end
-local function pass_on()
-  local owner, token = head()
-  if not owner then
-    redis.call('DEL', held)
-    return
+local function give_back()
+  local ours
+  if room < 0 then
+    ours = redis.call('HGET', held, 'owner') == me
+    if ours then redis.call('DEL', held) end
+  else
+    ours = shares(me)
+    redis.call('ZREM', sharers, me)
   end
-  redis.call('RPUSH', wake(owner), token)
-  redis.call('PEXPIRE', wake(owner), 60000)
+  if ours then return 1 end
+  if redis.call('EXISTS', forced(me)) == 1 then return -1 end
+  return 0
 end
 ";
 
-/// ARGV: owner, lease, time as alive (0: does not wait). Answers `[token, 1 if full]` or the time left to the holder.
+/// ARGV further: lease, time as alive (0: does not wait). Answers `[token, 1 if full]` or the time left to the holder.
 const TAKE: &str = r"
-local lease, life = tonumber(ARGV[2]), tonumber(ARGV[3])
+local lease, life = tonumber(ARGV[3]), tonumber(ARGV[4])
 local owner = redis.call('HGET', held, 'owner')
-if owner == me then return {redis.call('HGET', held, 'token'), 0} end
-if not owner then
-  if redis.call('LLEN', queue) == 0 then return {grant(me, lease), 1} end
-  if life > 0 then
-    redis.call('SET', alive(me), lease, 'PX', life)
-    if not redis.call('LPOS', queue, me) then redis.call('RPUSH', queue, me) end
-  end
-  local first, token = head()
-  if first == me then return {token, 0} end
-  if not first then return {grant(me, lease), 1} end
-  redis.call('RPUSH', wake(first), token)
-  redis.call('PEXPIRE', wake(first), 60000)
-elseif life > 0 then
-  redis.call('SET', alive(me), lease, 'PX', life)
-  if not redis.call('LPOS', queue, me) then redis.call('RPUSH', queue, me) end
+if owner == me then
+  redis.call('PEXPIRE', held, lease)
+  return {redis.call('HGET', held, 'token'), 1}
 end
-if life > 0 then redis.call('PEXPIRE', queue, 600000) end
-return math.max(redis.call('PTTL', held), 0)
+if room >= 0 and shares(me) then return {grant(me, lease, room), 1} end
+if not owner and redis.call('LLEN', queue) == 0 and fits(room) then return {grant(me, lease, room), 1} end
+if life > 0 then
+  redis.call('SET', alive(me), lease .. ' ' .. room, 'PX', life)
+  if not redis.call('LPOS', queue, me) then redis.call('RPUSH', queue, me) end
+  redis.call('PEXPIRE', queue, 600000)
+end
+local token = serve()
+if token then return {token, 0} end
+if redis.call('EXISTS', held) == 0 and redis.call('LLEN', queue) == 0 and fits(room) then
+  return {grant(me, lease, room), 1}
+end
+local left = redis.call('PTTL', held)
+if left < 0 then
+  local first = redis.call('ZRANGE', sharers, 0, 0, 'WITHSCORES')
+  left = first[2] and tonumber(first[2]) - ms or 0
+end
+return math.max(left, 0)
 ";
 
-/// ARGV: owner. 1 when it was ours.
+/// 1 when it was ours, -1 when an operator took it, else 0.
 const RELEASE: &str = r"
-if redis.call('HGET', held, 'owner') ~= me then return 0 end
-pass_on()
-return 1
+local ours = give_back()
+if ours == 1 then serve() end
+return ours
 ";
 
-/// ARGV: owner. Leaves nothing of a question behind, whatever became of it.
+/// Leaves nothing of a question behind, whatever became of it.
 const LEAVE: &str = r"
 redis.call('LREM', queue, 0, me)
 redis.call('DEL', alive(me), wake(me))
-if redis.call('HGET', held, 'owner') ~= me then return 0 end
-pass_on()
-return 1
+local ours = give_back()
+serve()
+return ours
 ";
 
-/// ARGV: owner, lease. 1 when it was ours.
+/// ARGV further: lease. 1 when it was ours, -1 when an operator took it, else 0.
 const RENEW: &str = r"
-if redis.call('HGET', held, 'owner') ~= me then return 0 end
-redis.call('PEXPIRE', held, tonumber(ARGV[2]))
-return 1
+local lease = tonumber(ARGV[3])
+if room < 0 and redis.call('HGET', held, 'owner') == me then
+  redis.call('PEXPIRE', held, lease)
+  return 1
+end
+if room >= 0 and shares(me) then
+  redis.call('ZADD', sharers, ms + lease, me)
+  if redis.call('PTTL', sharers) < lease then redis.call('PEXPIRE', sharers, lease) end
+  return 1
+end
+if redis.call('EXISTS', forced(me)) == 1 then return -1 end
+return 0
 ";
 
-/// ARGV: owner, lease. The next token under the same hold.
+/// ARGV further: lease. The next token under the same hold of one alone.
 const TOKEN: &str = r"
 if redis.call('HGET', held, 'owner') ~= me then return false end
-return grant(me, tonumber(ARGV[2]))
+return grant(me, tonumber(ARGV[3]), -1)
+";
+
+/// Takes it from all who hold it, leaves word for them, and serves who waits. How many they were.
+const FORCE: &str = r"
+local owners = redis.call('ZRANGEBYSCORE', sharers, '(' .. ms, '+inf')
+local owner = redis.call('HGET', held, 'owner')
+if owner then table.insert(owners, owner) end
+for _, owner in ipairs(owners) do redis.call('SET', forced(owner), '1', 'PX', 7200000) end
+redis.call('DEL', held, sharers)
+serve()
+return #owners
 ";
 
 pub(super) struct Scripts {
@@ -106,6 +167,7 @@ pub(super) struct Scripts {
     leave: Script,
     renew: Script,
     token: Script,
+    force: Script,
 }
 
 /// What became of a question.
@@ -118,47 +180,56 @@ pub(super) enum Took {
 
 impl Scripts {
     pub(super) fn new() -> Self {
-        let [take, release, leave, renew, token] =
-            [TAKE, RELEASE, LEAVE, RENEW, TOKEN].map(|script| Script::new(&format!("{COMMON}{script}")));
-        Self { take, release, leave, renew, token }
+        let [take, release, leave, renew, token, force] =
+            [TAKE, RELEASE, LEAVE, RENEW, TOKEN, FORCE].map(|script| Script::new(&format!("{COMMON}{script}")));
+        Self { take, release, leave, renew, token, force }
     }
 
-    pub(super) fn take(
-        &self,
-        name: &str,
-        owner: &str,
-        lease: Duration,
-        waits: Option<Duration>,
-    ) -> ScriptInvocation<'_> {
-        let mut call = on(&self.take, name, owner);
+    pub(super) fn take(&self, claim: &Name<'_>, lease: Duration, waits: Option<Duration>) -> ScriptInvocation<'_> {
+        let mut call = on(&self.take, claim);
         call.arg(lease.as_millis() as u64).arg(waits.map_or(0, |life| life.as_millis() as u64));
         call
     }
 
-    pub(super) fn release(&self, name: &str, owner: &str) -> ScriptInvocation<'_> {
-        on(&self.release, name, owner)
+    pub(super) fn release(&self, claim: &Name<'_>) -> ScriptInvocation<'_> {
+        on(&self.release, claim)
     }
 
-    pub(super) fn leave(&self, name: &str, owner: &str) -> ScriptInvocation<'_> {
-        on(&self.leave, name, owner)
+    pub(super) fn leave(&self, claim: &Name<'_>) -> ScriptInvocation<'_> {
+        on(&self.leave, claim)
     }
 
-    pub(super) fn renew(&self, name: &str, owner: &str, lease: Duration) -> ScriptInvocation<'_> {
-        let mut call = on(&self.renew, name, owner);
+    pub(super) fn renew(&self, claim: &Name<'_>, lease: Duration) -> ScriptInvocation<'_> {
+        let mut call = on(&self.renew, claim);
         call.arg(lease.as_millis() as u64);
         call
     }
 
-    pub(super) fn token(&self, name: &str, owner: &str, lease: Duration) -> ScriptInvocation<'_> {
-        let mut call = on(&self.token, name, owner);
+    pub(super) fn token(&self, claim: &Name<'_>, lease: Duration) -> ScriptInvocation<'_> {
+        let mut call = on(&self.token, claim);
         call.arg(lease.as_millis() as u64);
         call
+    }
+
+    pub(super) fn force(&self, claim: &Name<'_>) -> ScriptInvocation<'_> {
+        on(&self.force, claim)
     }
 }
 
-fn on<'a>(script: &'a Script, name: &str, owner: &str) -> ScriptInvocation<'a> {
-    let mut call = script.key(format!("trimtab:lock:{{{name}}}:held"));
-    call.key(format!("trimtab:lock:{{{name}}}:queue")).key("trimtab:lock:tokens").arg(owner);
+/// Whose question it is, about what.
+#[derive(Clone, Copy)]
+pub(super) struct Name<'a> {
+    pub(super) name: &'a str,
+    pub(super) owner: &'a str,
+    pub(super) room: i64,
+}
+
+fn on<'a>(script: &'a Script, Name { name, owner, room }: &Name<'_>) -> ScriptInvocation<'a> {
+    // Semaphores have names of their own.
+    let kind = if *room > 0 { "permits" } else { "lock" };
+    let mut call = script.key(format!("trimtab:{kind}:{{{name}}}:held"));
+    call.key(format!("trimtab:{kind}:{{{name}}}:queue")).key("trimtab:lock:tokens");
+    call.key(format!("trimtab:{kind}:{{{name}}}:sharers")).arg(*owner).arg(*room);
     call
 }
 
