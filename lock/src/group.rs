@@ -138,15 +138,11 @@ impl Group {
         let mut listings: Vec<LockListing> = Vec::new();
         for named in self.all() {
             let (holders, waiters) = named.list();
-            let same = |last: &&mut LockListing| last.name == *named.name && last.semaphore == named.counted;
-            let listing = match listings.last_mut().filter(same) {
-                Some(last) => last,
-                None => {
-                    listings.push(LockListing::new(&named.name, named.counted));
-                    let Some(last) = listings.last_mut() else { continue };
-                    last
-                }
-            };
+            let same = |last: &LockListing| last.name == *named.name && last.semaphore == named.counted;
+            if !listings.last().is_some_and(same) {
+                listings.push(LockListing::new(&named.name, named.counted));
+            }
+            let Some(listing) = listings.last_mut() else { continue };
             listing.holders.extend(holders);
             listing.waiters.extend(waiters);
         }
@@ -156,14 +152,14 @@ impl Group {
 
     /// Takes a name from all who hold it in this process; how many.
     pub(crate) fn force(&self, name: &str, counted: bool, reason: &str) -> usize {
-        let forced = self.known(name, counted).iter().map(|named| named.force()).sum();
+        let forced = self.known(name, counted).iter().map(Named::force).sum();
         self.audit(name, forced, reason);
         forced
     }
 
     /// Takes a name from all who hold it here, or else in any process.
     pub(crate) async fn force_everywhere(&self, name: &str, counted: bool, reason: &str) -> Result<usize, ForceError> {
-        let here = self.known(name, counted).iter().map(|named| named.force()).sum();
+        let here = self.known(name, counted).iter().map(Named::force).sum();
         let forced = if here > 0 { here } else { self.force_elsewhere(name, counted).await? };
         self.audit(name, forced, reason);
         Ok(forced)

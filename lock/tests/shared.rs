@@ -53,7 +53,8 @@ async fn readers_go_together_and_writers_alone(url: &str) {
     let inside = Arc::new((AtomicI64::new(0), AtomicU64::new(0)));
     let tasks: Vec<_> = (0..12)
         .map(|task: usize| {
-            let (locks, inside, name) = (if task % 2 == 0 { &one } else { &two }.clone(), inside.clone(), name.clone());
+            let (locks, inside, name) =
+                (if task.is_multiple_of(2) { &one } else { &two }.clone(), inside.clone(), name.clone());
             tokio::spawn(async move {
                 for _ in 0..8 {
                     if task.is_multiple_of(3) {

@@ -154,7 +154,8 @@ impl Postgres {
         let (key, together) = (key(&named.name), named.mode == LeaseMode::Shared);
         let waits = || named.wanted_until().is_some_and(|until| until > Instant::now());
         // A session's locks never exclude each other, so readers have sessions of their own.
-        if !together && !(waits() && self.contended_lately(key)) {
+        let own_session = together || (waits() && self.contended_lately(key));
+        if !own_session {
             let session = self.shared().await?;
             let before = self.tokens.before();
             if let Some(token) = session.try_lock(key, false).await? {

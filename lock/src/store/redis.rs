@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use trimtab_config::Backoff;
 
 use self::link::Link;
-use self::scripts::{Name, Scripts, Took};
+use self::scripts::{Claimed, Scripts, Took};
 use super::tokens::Tokens;
 use crate::config::LockSettings;
 use crate::error::{Loss, StoreError};
@@ -102,7 +102,7 @@ impl Redis {
     }
 
     pub(crate) async fn force(&self, name: &str, counted: bool) -> Result<usize, StoreError> {
-        let name = Name { name, owner: "", room: i64::from(counted) };
+        let name = Claimed { name, owner: "", room: i64::from(counted) };
         self.shared.run(&self.shared.scripts.force(&name)).await
     }
 
@@ -110,7 +110,7 @@ impl Redis {
         let number = self.questions.fetch_add(1, Ordering::Relaxed);
         let owner = format!("{:016x}:{number}", self.process);
         // Whatever happens on the way, a question that was asked is taken back unless it ends in a hold.
-        let name = Name { name: &named.name, owner: &owner, room: named.mode.room() };
+        let name = Claimed { name: &named.name, owner: &owner, room: named.mode.room() };
         let mut claim = Claim { shared: &self.shared, name, open: false };
         let taken = self.ask(named, &owner, &mut claim).await;
         if matches!(taken, Ok(Some(_))) || claim.take_back().await.is_ok() {
@@ -218,7 +218,7 @@ impl Redis {
 /// A question that may have left something at the server.
 struct Claim<'a> {
     shared: &'a Arc<Shared>,
-    name: Name<'a>,
+    name: Claimed<'a>,
     open: bool,
 }
 
@@ -237,12 +237,12 @@ impl Shared {
         self.link.run(invocation, self.timeout.min(self.lease)).await
     }
 
-    async fn take(&self, name: &Name<'_>, waits: bool) -> Result<Took, StoreError> {
+    async fn take(&self, name: &Claimed<'_>, waits: bool) -> Result<Took, StoreError> {
         let answer = self.run(&self.scripts.take(name, self.lease, waits.then_some(ALIVE))).await?;
         scripts::took(answer)
     }
 
-    async fn leave(&self, name: &Name<'_>) -> Result<(), StoreError> {
+    async fn leave(&self, name: &Claimed<'_>) -> Result<(), StoreError> {
         self.run::<i64>(&self.scripts.leave(name)).await.map(drop)
     }
 }
@@ -316,8 +316,8 @@ impl RedisHold {
         })
     }
 
-    fn asks(&self) -> Name<'_> {
-        Name { name: &self.name, owner: &self.owner, room: self.room }
+    fn asks(&self) -> Claimed<'_> {
+        Claimed { name: &self.name, owner: &self.owner, room: self.room }
     }
 }
 

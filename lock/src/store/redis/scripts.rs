@@ -185,46 +185,46 @@ impl Scripts {
         Self { take, release, leave, renew, token, force }
     }
 
-    pub(super) fn take(&self, claim: &Name<'_>, lease: Duration, waits: Option<Duration>) -> ScriptInvocation<'_> {
+    pub(super) fn take(&self, claim: &Claimed<'_>, lease: Duration, waits: Option<Duration>) -> ScriptInvocation<'_> {
         let mut call = on(&self.take, claim);
         call.arg(lease.as_millis() as u64).arg(waits.map_or(0, |life| life.as_millis() as u64));
         call
     }
 
-    pub(super) fn release(&self, claim: &Name<'_>) -> ScriptInvocation<'_> {
+    pub(super) fn release(&self, claim: &Claimed<'_>) -> ScriptInvocation<'_> {
         on(&self.release, claim)
     }
 
-    pub(super) fn leave(&self, claim: &Name<'_>) -> ScriptInvocation<'_> {
+    pub(super) fn leave(&self, claim: &Claimed<'_>) -> ScriptInvocation<'_> {
         on(&self.leave, claim)
     }
 
-    pub(super) fn renew(&self, claim: &Name<'_>, lease: Duration) -> ScriptInvocation<'_> {
+    pub(super) fn renew(&self, claim: &Claimed<'_>, lease: Duration) -> ScriptInvocation<'_> {
         let mut call = on(&self.renew, claim);
         call.arg(lease.as_millis() as u64);
         call
     }
 
-    pub(super) fn token(&self, claim: &Name<'_>, lease: Duration) -> ScriptInvocation<'_> {
+    pub(super) fn token(&self, claim: &Claimed<'_>, lease: Duration) -> ScriptInvocation<'_> {
         let mut call = on(&self.token, claim);
         call.arg(lease.as_millis() as u64);
         call
     }
 
-    pub(super) fn force(&self, claim: &Name<'_>) -> ScriptInvocation<'_> {
+    pub(super) fn force(&self, claim: &Claimed<'_>) -> ScriptInvocation<'_> {
         on(&self.force, claim)
     }
 }
 
 /// Whose question it is, about what.
 #[derive(Clone, Copy)]
-pub(super) struct Name<'a> {
+pub(super) struct Claimed<'a> {
     pub(super) name: &'a str,
     pub(super) owner: &'a str,
     pub(super) room: i64,
 }
 
-fn on<'a>(script: &'a Script, Name { name, owner, room }: &Name<'_>) -> ScriptInvocation<'a> {
+fn on<'a>(script: &'a Script, Claimed { name, owner, room }: &Claimed<'_>) -> ScriptInvocation<'a> {
     // Semaphores have names of their own.
     let kind = if *room > 0 { "permits" } else { "lock" };
     let mut call = script.key(format!("trimtab:{kind}:{{{name}}}:held"));
