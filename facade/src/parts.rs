@@ -25,13 +25,8 @@ pub(crate) struct Parts {
 }
 
 #[cfg_attr(
-    not(any(feature = "scheduler", feature = "lock", feature = "limit")),
-    allow(
-        clippy::unused_self,
-        clippy::unused_async,
-        clippy::unnecessary_wraps,
-        reason = "where no part is compiled in"
-    )
+    not(all(feature = "scheduler", feature = "lock", feature = "limit")),
+    allow(clippy::unused_self, clippy::unused_async, clippy::unnecessary_wraps, reason = "where a part is left out")
 )]
 impl Parts {
     /// What the settings declare. Nothing runs and nothing is asked yet.

@@ -157,6 +157,10 @@ impl Console {
     }
 
     /// Publishes the numbers of all parts, before a scrape.
+    #[cfg_attr(
+        not(any(feature = "scheduler", feature = "lock")),
+        allow(clippy::unused_self, reason = "where no part is compiled in")
+    )]
     pub(crate) fn publish_parts(&self) {
         #[cfg(feature = "scheduler")]
         {
