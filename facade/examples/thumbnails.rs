@@ -17,10 +17,14 @@ use trimtab::prelude::*;
 struct Store(AtomicU64);
 
 impl Store {
-    async fn fetch(&self, picture: u64, uptime: Duration) -> Result<Vec<u8>, &'static str> {
+    async fn fetch(self: Arc<Self>, picture: u64, uptime: Duration) -> Result<Vec<u8>, std::io::Error> {
         self.0.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(5 + picture % 20)).await;
-        if uptime.as_secs() % 60 >= 50 { Err("the store is down") } else { Ok(vec![picture as u8; 64 << 10]) }
+        if uptime.as_secs() % 60 >= 50 {
+            Err(std::io::Error::other("the store is down"))
+        } else {
+            Ok(vec![picture as u8; 64 << 10])
+        }
     }
 }
 
@@ -60,7 +64,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             let urgent = picture % 10 == 0;
             let (tt, pictures, store) = (system.clone(), pictures.clone(), Arc::clone(&store));
             tokio::spawn(async move {
-                let Ok(bytes) = pictures.call(|| store.fetch(picture, tt.uptime())).await else { return };
+                let Ok(bytes) = pictures.call(|| Arc::clone(&store).fetch(picture, tt.uptime())).await else { return };
                 let job = Job::cpu(move || shrink(&bytes).len()).name("thumbnail").deadline(Duration::from_secs(2));
                 let job = job.priority(if urgent { Priority::High } else { Priority::Normal });
                 // Refused, expired or cancelled: the page counts it, and this thumbnail is not shown.

@@ -101,6 +101,10 @@ impl Parts {
 #[cfg(feature = "admin")]
 impl Parts {
     /// Lets the HTTP API show the parts.
+    #[cfg_attr(
+        not(any(feature = "scheduler", feature = "lock", feature = "limit")),
+        allow(clippy::unused_self, reason = "where no part is compiled in")
+    )]
     pub(crate) fn show(&self, console: trimtab_admin::Console) -> trimtab_admin::Console {
         #[cfg(feature = "scheduler")]
         let console = {

@@ -65,10 +65,10 @@ async fn own_directory(system: &Trimtab) -> Option<Lease> {
     match taken.await {
         Ok(Some(lease)) => return Some(lease),
         Ok(None) => {
-            tracing::warn!(directory = %directory.display(), "another program saves its snapshots here too: the last one to stop overwrites the other's")
+            tracing::warn!(directory = %directory.display(), "another program saves its snapshots here too: the last one to stop overwrites the other's");
         }
         Err(error) => {
-            tracing::warn!(directory = %directory.display(), %error, "whether other programs save their snapshots here is not known")
+            tracing::warn!(directory = %directory.display(), %error, "whether other programs save their snapshots here is not known");
         }
     }
     None
