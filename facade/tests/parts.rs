@@ -19,6 +19,7 @@ fn quiet() -> trimtab::Builder {
 async fn eventually(what: &str, condition: impl Fn() -> bool) {
     let waiting = async {
         while !condition() {
+            // The monitor reads files on threads of their own, beyond the reach of a paused clock.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
