@@ -438,7 +438,7 @@ impl Trimtab {
                 let stopped = system.inner.parts.stop().await;
                 system.inner.monitor.remove_callback(system.inner.housekeeping);
                 system.inner.monitor.shutdown().await;
-                tracing::debug!(%stopped);
+                tracing::debug!("{stopped}");
                 report.send_replace(Some(stopped));
             });
         }

@@ -36,7 +36,7 @@ async fn serve(choice: &Choice) -> Result<(), Failure> {
     system.save_snapshots().await;
     drop((serving, directory));
     let stopped = system.shutdown().await;
-    tracing::info!(%stopped);
+    tracing::info!("{stopped}");
     Ok(())
 }
 
