@@ -354,6 +354,16 @@ impl Scheduler {
         self.lane(lane).jobs(limit).iter().map(|task| job_stats(&**task)).collect()
     }
 
+    /// The queued or running job of this number; `None` if there is none.
+    ///
+    /// # Complexity
+    ///
+    /// Looks through the lane. Asking its [`Handle`] does not.
+    pub fn job(&self, id: JobId) -> Option<JobStats> {
+        let lane = self.0.lanes.get((id.0 & 3) as usize)?;
+        lane.find(id.0).map(|task| job_stats(&*task))
+    }
+
     /// Sets the ceiling of a lane, within its bounds; returns what it is now. Jobs that run go on. A rule that adapts goes on
     /// from there.
     pub fn set_ceiling(&self, lane: LaneKind, ceiling: u32) -> u32 {
