@@ -6,6 +6,9 @@
 //! share one bucket of their shard: together they get what one key would, until room comes back.
 //!
 //! Whether a burst is whole again is asked of the rule itself: an old instant that leads to the same result as none at all.
+//!
+//! What each key used is counted beside its instant, under the lock that is held anyway; [`BoundedStore::top`] looks for the
+//! busiest when somebody asks.
 
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
@@ -45,8 +48,46 @@ struct Keys<K: Hash + Eq> {
 
 #[derive(Debug)]
 struct Shard<K: Hash + Eq> {
-    keys: LruCache<K, Nanos, foldhash::fast::RandomState>,
+    keys: LruCache<K, Entry, foldhash::fast::RandomState>,
     newcomers: Option<Nanos>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    instant: Nanos,
+    permits: u64,
+    refused: u64,
+}
+
+/// What one key used since it is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct KeyUsage<K> {
+    /// The key.
+    pub key: K,
+    /// Permits spent.
+    pub permits: u64,
+    /// Calls refused.
+    pub refused: u64,
+}
+
+impl<K> KeyUsage<K> {
+    pub(crate) fn new(key: K, permits: u64, refused: u64) -> Self {
+        Self { key, permits, refused }
+    }
+
+    fn total(&self) -> u64 {
+        self.permits.saturating_add(self.refused)
+    }
+
+    /// Keeps the `count` largest, the largest first.
+    pub(crate) fn offer(top: &mut Vec<Self>, count: usize, total: u64, usage: impl FnOnce() -> Self) {
+        if total == 0 || (top.len() >= count && top.last().is_none_or(|last| last.total() >= total)) {
+            return;
+        }
+        top.insert(top.partition_point(|other| other.total() >= total), usage());
+        top.truncate(count);
+    }
 }
 
 impl<K: Hash + Eq> BoundedStore<K> {
@@ -78,6 +119,59 @@ impl<K: Hash + Eq> BoundedStore<K> {
     }
 }
 
+impl<K: Hash + Eq + Clone> BoundedStore<K> {
+    /// The busiest keys of those remembered, by permits spent and calls refused; the busiest first. Looks at all keys, a shard
+    /// at a time: for people, not for each request.
+    pub fn top(&self, count: usize) -> Vec<KeyUsage<K>> {
+        let mut top = Vec::new();
+        for shard in &self.inner.shards {
+            for (key, entry) in shard.lock().keys.iter() {
+                let total = entry.permits.saturating_add(entry.refused);
+                KeyUsage::offer(&mut top, count, total, || KeyUsage::new(key.clone(), entry.permits, entry.refused));
+            }
+        }
+        top
+    }
+
+    /// Decides and counts a call that weighs `weight`. `f` answers, with the instant to remember if it is a new one.
+    #[inline]
+    pub(crate) fn decide<T, F, E>(&self, key: &K, weight: u32, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> (Result<T, E>, Option<Nanos>),
+    {
+        let inner = &*self.inner;
+        let hash = inner.hasher.hash_one(key) as usize;
+        // The low and the top bits choose the place inside of a shard.
+        let mut shard = inner.shards[(hash >> 32) & (inner.shards.len() - 1)].lock();
+        if let Some(entry) = shard.keys.get_mut(key) {
+            let (answer, next) = f(Some(entry.instant));
+            entry.instant = next.unwrap_or(entry.instant);
+            match &answer {
+                Ok(_) => entry.permits += u64::from(weight),
+                Err(_) => entry.refused += 1,
+            }
+            return answer;
+        }
+        // What it got among the newcomers counts against it once it has a place of its own.
+        let (answer, next) = f(shard.newcomers);
+        let Some(next) = next.filter(|_| answer.is_ok()) else {
+            shard.newcomers = next.or(shard.newcomers);
+            inner.crowded.fetch_add(1, Ordering::Relaxed);
+            return answer;
+        };
+        if shard.keys.len() >= inner.room {
+            let fresh = f(None).1;
+            if !shard.make_room(|instant| f(Some(instant)).1 == fresh) {
+                inner.crowded.fetch_add(1, Ordering::Relaxed);
+                shard.newcomers = Some(next);
+                return answer;
+            }
+        }
+        shard.keys.put(key.clone(), Entry { instant: next, permits: u64::from(weight), refused: 0 });
+        answer
+    }
+}
+
 impl<K: Hash + Eq + Clone> StateStore for BoundedStore<K> {
     type Key = K;
 
@@ -85,37 +179,17 @@ impl<K: Hash + Eq + Clone> StateStore for BoundedStore<K> {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let inner = &*self.inner;
-        let hash = inner.hasher.hash_one(key) as usize;
-        // The low and the top bits choose the place inside of a shard.
-        let mut shard = inner.shards[(hash >> 32) & (inner.shards.len() - 1)].lock();
-        if let Some(instant) = shard.keys.get_mut(key) {
-            let (answer, next) = f(Some(*instant))?;
-            *instant = next;
-            return Ok(answer);
-        }
-        // What it got among the newcomers counts against it once it has a place of its own.
-        let (answer, next) = f(shard.newcomers).inspect_err(|_| {
-            inner.crowded.fetch_add(1, Ordering::Relaxed);
-        })?;
-        if shard.keys.len() >= inner.room {
-            let fresh = f(None).ok().map(|(_, next)| next);
-            let whole = |instant: Nanos| f(Some(instant)).ok().map(|(_, next)| next) == fresh;
-            if !shard.make_room(whole) {
-                inner.crowded.fetch_add(1, Ordering::Relaxed);
-                shard.newcomers = Some(next);
-                return Ok(answer);
-            }
-        }
-        shard.keys.put(key.clone(), next);
-        Ok(answer)
+        self.decide(key, 1, |instant| match f(instant) {
+            Ok((answer, next)) => (Ok(answer), Some(next)),
+            Err(refused) => (Err(refused), None),
+        })
     }
 }
 
 impl<K: Hash + Eq + Clone> Shard<K> {
     /// Forgets one of the least recently used keys whose burst is whole.
     fn make_room(&mut self, whole: impl Fn(Nanos) -> bool) -> bool {
-        let found = self.keys.iter().rev().take(LOOKS).position(|(_, instant)| whole(*instant));
+        let found = self.keys.iter().rev().take(LOOKS).position(|(_, entry)| whole(entry.instant));
         match found {
             None => false,
             Some(0) => self.keys.pop_lru().is_some(),

@@ -1,14 +1,13 @@
 //! What a caller is told, and the arithmetic of a rate.
 //!
-//! The rule is the generic cell rate algorithm (ITU-T I.371): one instant for each key, the *theoretical arrival time* at which
-//! its burst will be whole again. A call moves it on by its weight, and passes if it stays within a burst from now.
+//! What is left is computed when somebody asks for it: most callers only want to know that they may pass.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use governor::Quota;
-use governor::middleware::StateSnapshot;
 use trimtab_config::Rate;
+
+use crate::rule::Terms;
 
 /// The longest time in which a burst may come back: 36 years, so that no sum of nanoseconds overflows.
 const WHOLE_MAX: u128 = 1 << 60;
@@ -36,11 +35,6 @@ impl Pace {
         }
         Ok(Self { interval: Duration::from_nanos(interval as u64), burst: rate.burst() })
     }
-
-    pub(crate) fn quota(self) -> Quota {
-        // An interval of zero was refused above; the fallback is never used.
-        Quota::with_period(self.interval).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN)).allow_burst(self.burst)
-    }
 }
 
 /// A call may pass.
@@ -50,20 +44,17 @@ pub struct Allowed(pub(crate) Left);
 /// Figures are computed when somebody asks for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Left {
-    Measured(StateSnapshot),
+    /// How far ahead of the moment of the call its instant lies, in nanoseconds.
+    Measured { terms: Terms, ahead: u64 },
     #[cfg_attr(not(any(feature = "postgres", feature = "redis")), allow(dead_code, reason = "said by a server"))]
-    Told {
-        burst: u32,
-        remaining: u32,
-        interval: Duration,
-    },
+    Told { burst: u32, remaining: u32, interval: Duration },
 }
 
 impl Allowed {
     /// The most permits at once.
     pub fn burst(&self) -> u32 {
         match &self.0 {
-            Left::Measured(state) => state.quota().burst_size().get(),
+            Left::Measured { terms, .. } => terms.burst(),
             Left::Told { burst, .. } => *burst,
         }
     }
@@ -71,18 +62,17 @@ impl Allowed {
     /// Permits left after this call.
     pub fn remaining(&self) -> u32 {
         match &self.0 {
-            Left::Measured(state) => state.remaining_burst_capacity(),
+            Left::Measured { terms, ahead } => (terms.whole.saturating_sub(*ahead) / terms.interval) as u32,
             Left::Told { remaining, .. } => *remaining,
         }
     }
 
-    /// When the burst is whole again, if nobody calls until then; within one interval of the rate.
+    /// When the burst is whole again, if nobody calls until then; of a shared limit within one interval of the rate.
     pub fn reset(&self) -> Duration {
-        let interval = match &self.0 {
-            Left::Measured(state) => state.quota().replenish_interval(),
-            Left::Told { interval, .. } => *interval,
-        };
-        interval.saturating_mul(self.burst().saturating_sub(self.remaining()))
+        match &self.0 {
+            Left::Measured { ahead, .. } => Duration::from_nanos(*ahead),
+            Left::Told { burst, remaining, interval } => interval.saturating_mul(burst.saturating_sub(*remaining)),
+        }
     }
 }
 

@@ -15,14 +15,15 @@ use std::time::Duration;
 use governor::clock::Clock;
 use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Request, Response, StatusCode};
+use parking_lot::Mutex;
 use tower_layer::Layer;
 use tower_service::Service;
-use trimtab_config::Rate;
 
 use crate::clock::DefaultClock;
 use crate::decision::Allowed;
 use crate::error::LimitError;
 use crate::local::KeyedLimit;
+use crate::rule::Terms;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
@@ -51,7 +52,8 @@ const STATE: HeaderName = HeaderName::from_static("ratelimit");
 pub struct LimitLayer<K: Hash + Eq + Clone, F, C: Clock = DefaultClock> {
     limit: KeyedLimit<K, C>,
     key: F,
-    policy: Arc<HeaderValue>,
+    /// The header, and the terms that it speaks of.
+    policy: Arc<Mutex<(Terms, HeaderValue)>>,
 }
 
 impl<K, F, C> LimitLayer<K, F, C>
@@ -62,15 +64,26 @@ where
 {
     /// A layer before which `limit` stands; `key` reads the headers of a request.
     pub fn new(limit: KeyedLimit<K, C>, key: F) -> Self {
-        let policy = Arc::new(policy(limit.name(), limit.settings().rate));
+        let terms = limit.terms();
+        let policy = Arc::new(Mutex::new((terms, policy(limit.name(), terms))));
         Self { limit, key, policy }
+    }
+
+    /// The header of the rate in force, which may have been changed.
+    fn policy(&self) -> HeaderValue {
+        let terms = self.limit.terms();
+        let mut known = self.policy.lock();
+        if known.0 != terms {
+            *known = (terms, policy(self.limit.name(), terms));
+        }
+        known.1.clone()
     }
 }
 
 /// `"api";q=100;w=60`: the quota and the window in seconds in which the whole of it comes back.
-fn policy(name: &str, rate: Rate) -> HeaderValue {
-    let window = rate.interval().saturating_mul(rate.burst().get());
-    value(&format!("\"{name}\";q={};w={}", rate.burst(), seconds(window).max(1)))
+fn policy(name: &str, terms: Terms) -> HeaderValue {
+    let window = Duration::from_nanos(terms.whole);
+    value(&format!("\"{name}\";q={};w={}", terms.burst(), seconds(window).max(1)))
 }
 
 fn state(name: &str, remaining: u32, reset: Duration) -> HeaderValue {
@@ -145,7 +158,7 @@ where
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let Some(key) = (self.layer.key)(request.headers()) else { return Box::pin(self.inner.call(request)) };
-        let policy = self.layer.policy.clone();
+        let policy = self.layer.policy();
         let name = self.layer.limit.name();
         match self.layer.limit.check(&key) {
             Ok(allowed) => {
@@ -153,7 +166,7 @@ where
                 let answer = self.inner.call(request);
                 Box::pin(async move {
                     let mut answer = answer.await?;
-                    answer.headers_mut().append(POLICY, (*policy).clone());
+                    answer.headers_mut().append(POLICY, policy);
                     answer.headers_mut().append(STATE, state);
                     Ok(answer)
                 })
@@ -168,7 +181,7 @@ where
                 };
                 let head = answer.headers_mut();
                 head.insert(RETRY_AFTER, HeaderValue::from(seconds(wait).max(1)));
-                head.append(POLICY, (*policy).clone());
+                head.append(POLICY, policy);
                 head.append(STATE, state(name, left, wait));
                 Box::pin(std::future::ready(Ok(answer)))
             }

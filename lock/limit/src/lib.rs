@@ -4,6 +4,7 @@
 //!
 //! | module | idea |
 //! |---|---|
+//! | `rule` | the decision itself: one instant for each key, terms that may change |
 //! | [`local`] | a limit for all, and a limit for each key, inside of one process |
 //! | [`bounded`] | the keys of a limit in bounded memory |
 //! | [`clock`] | what time is asked of |
@@ -26,9 +27,11 @@ pub mod error;
 pub mod layer;
 pub mod local;
 pub mod metrics;
+mod rule;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub mod shared;
 
+pub use bounded::KeyUsage;
 pub use config::{Fallback, LimitSettings};
 pub use decision::{Allowed, Refused};
 pub use error::{BuildError, LimitError};

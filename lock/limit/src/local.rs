@@ -4,20 +4,20 @@ use std::fmt;
 use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use governor::clock::Clock;
-use governor::middleware::StateInformationMiddleware;
-use governor::state::{InMemoryState, NotKeyed, StateStore};
-use governor::{InsufficientCapacity, NotUntil, RateLimiter};
+use governor::clock::{Clock, Reference};
+use governor::nanos::Nanos;
 use trimtab_config::{Problems, Rate, Settings, check_name};
 
-use crate::bounded::BoundedStore;
+use crate::bounded::{BoundedStore, KeyUsage};
 use crate::clock::DefaultClock;
 use crate::config::LimitSettings;
 use crate::decision::{Allowed, Left, Pace, Refused};
 use crate::error::{BuildError, LimitError};
 use crate::metrics::{Counts, LimitStats};
+use crate::rule::{Rule, Terms};
 
 /// One limit for all callers. Clones are cheap and speak of the same limit.
 ///
@@ -31,7 +31,7 @@ use crate::metrics::{Counts, LimitStats};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Limit<C: Clock = DefaultClock> {
-    inner: Arc<Inner<NotKeyed, InMemoryState, C>>,
+    inner: Arc<Direct<C>>,
 }
 
 /// A limit for each key, in bounded memory. Clones are cheap and speak of the same limit.
@@ -46,40 +46,60 @@ pub struct Limit<C: Clock = DefaultClock> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct KeyedLimit<K: Hash + Eq + Clone, C: Clock = DefaultClock> {
-    inner: Arc<Inner<K, BoundedStore<K>, C>>,
+    inner: Arc<Inner<C>>,
     keys: BoundedStore<K>,
 }
 
-type Limiter<K, S, C> = RateLimiter<K, S, C, StateInformationMiddleware>;
+struct Direct<C: Clock> {
+    shared: Inner<C>,
+    /// When the burst is whole again.
+    instant: AtomicU64,
+}
 
-struct Inner<K, S: StateStore<Key = K>, C: Clock> {
+struct Inner<C: Clock> {
     name: Arc<str>,
     settings: LimitSettings,
-    limiter: Limiter<K, S, C>,
+    rule: Rule,
+    clock: C,
+    start: C::Instant,
     counts: Counts,
 }
 
-impl<K, S: StateStore<Key = K>, C: Clock> Inner<K, S, C> {
-    fn new(name: &str, settings: LimitSettings, store: S, clock: C) -> Result<Arc<Self>, BuildError> {
-        let pace = checked(name, &settings)?;
-        let limiter = Limiter::new(pace.quota(), store, clock);
-        Ok(Arc::new(Self { name: name.into(), settings, limiter, counts: Counts::default() }))
+impl<C: Clock> Inner<C> {
+    fn new(name: &str, settings: LimitSettings, clock: C) -> Result<Self, BuildError> {
+        let rule = Rule::new(settings.rate, checked(name, &settings)?);
+        let start = clock.now();
+        Ok(Self { name: name.into(), settings, rule, clock, start, counts: Counts::default() })
+    }
+
+    /// Nanoseconds since the start.
+    #[inline]
+    fn now(&self) -> u64 {
+        self.clock.now().duration_since(self.start).as_u64()
+    }
+
+    /// What a call of this weight costs.
+    fn cost(&self, terms: Terms, weight: NonZeroU32) -> Result<u64, LimitError> {
+        let burst = terms.burst();
+        if weight.get() > burst {
+            return Err(LimitError::TooMuch { limit: self.name.clone(), asked: weight.get(), burst });
+        }
+        Ok(terms.interval * u64::from(weight.get()))
     }
 
     #[cold]
-    fn refuse(&self, not: &NotUntil<C::Instant>) -> LimitError {
+    fn refuse(&self, terms: Terms, wait: u64) -> LimitError {
         self.counts.refused.fetch_add(1, Ordering::Relaxed);
-        let retry_after = not.wait_time_from(self.limiter.clock().now());
-        let quota = not.quota();
-        let (burst, interval) = (quota.burst_size().get(), quota.replenish_interval());
+        let retry_after = Duration::from_nanos(wait.max(terms.interval / 1000));
         // Only a weight above one leaves permits behind; those are not known here, so none are promised.
-        let refused = Refused { retry_after: retry_after.max(interval / 1000), burst, remaining: 0 };
+        let refused = Refused { retry_after, burst: terms.burst(), remaining: 0 };
         LimitError::Refused { limit: self.name.clone(), refused }
     }
 
-    #[cold]
-    fn too_much(&self, asked: u32, capacity: InsufficientCapacity) -> LimitError {
-        LimitError::TooMuch { limit: self.name.clone(), asked, burst: capacity.0 }
+    fn change(&self, rate: Rate) -> Result<(), BuildError> {
+        let pace = checked(&self.name, &LimitSettings { rate, ..self.settings.clone() })?;
+        self.rule.change(rate, pace);
+        Ok(())
     }
 }
 
@@ -114,17 +134,32 @@ impl<C: Clock> Limit<C> {
     ///
     /// [`BuildError`]: an impossible name or settings.
     pub fn with_clock(name: &str, settings: LimitSettings, clock: C) -> Result<Self, BuildError> {
-        Ok(Self { inner: Inner::new(name, settings, InMemoryState::default(), clock)? })
+        let shared = Inner::new(name, settings, clock)?;
+        Ok(Self { inner: Arc::new(Direct { shared, instant: AtomicU64::new(0) }) })
     }
 
     /// The name.
     pub fn name(&self) -> &str {
-        &self.inner.name
+        &self.inner.shared.name
     }
 
     /// The settings in force.
     pub fn settings(&self) -> &LimitSettings {
-        &self.inner.settings
+        &self.inner.shared.settings
+    }
+
+    /// The rate in force.
+    pub fn rate(&self) -> Rate {
+        self.inner.shared.rule.rate()
+    }
+
+    /// Changes rate and burst from the next call on, in this process. What was used stays used, up to the new burst.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Settings`]: an impossible rate; nothing has changed then.
+    pub fn set_rate(&self, rate: Rate) -> Result<(), BuildError> {
+        self.inner.shared.change(rate)
     }
 
     /// Whether a call may pass; counts it if so. Never waits.
@@ -134,10 +169,8 @@ impl<C: Clock> Limit<C> {
     /// [`LimitError::Refused`] with the time after which to come again.
     #[inline]
     pub fn check(&self) -> Result<Allowed, LimitError> {
-        match self.inner.limiter.check() {
-            Ok(state) => Ok(Allowed(Left::Measured(state))),
-            Err(not) => Err(self.inner.refuse(&not)),
-        }
+        let terms = self.inner.shared.rule.terms();
+        self.decide(terms, terms.interval)
     }
 
     /// The same for a call that weighs `weight`: it passes whole or not at all.
@@ -146,22 +179,42 @@ impl<C: Clock> Limit<C> {
     ///
     /// [`LimitError::Refused`], or [`LimitError::TooMuch`] for a weight beyond the burst.
     pub fn check_n(&self, weight: NonZeroU32) -> Result<Allowed, LimitError> {
-        match self.inner.limiter.check_n(weight) {
-            Ok(Ok(state)) => Ok(Allowed(Left::Measured(state))),
-            Ok(Err(not)) => Err(self.inner.refuse(&not)),
-            Err(capacity) => Err(self.inner.too_much(weight.get(), capacity)),
+        let terms = self.inner.shared.rule.terms();
+        self.decide(terms, self.inner.shared.cost(terms, weight)?)
+    }
+
+    #[inline]
+    fn decide(&self, terms: Terms, cost: u64) -> Result<Allowed, LimitError> {
+        let Direct { shared, instant } = &*self.inner;
+        let now = shared.now();
+        let mut before = instant.load(Ordering::Relaxed);
+        loop {
+            match terms.decide(before, now, cost) {
+                // Nothing else is published through it: the number alone is what counts.
+                Ok(next) => match instant.compare_exchange_weak(before, next, Ordering::Relaxed, Ordering::Relaxed) {
+                    Ok(_) => return Ok(Allowed(Left::Measured { terms, ahead: next - now })),
+                    Err(newer) => before = newer,
+                },
+                Err(wait) => {
+                    if let Some(forgiven) = wait.forgiven {
+                        // If another call was faster, it has done the same.
+                        let _ = instant.compare_exchange(before, forgiven, Ordering::Relaxed, Ordering::Relaxed);
+                    }
+                    return Err(shared.refuse(terms, wait.nanos));
+                }
+            }
         }
     }
 
     /// The numbers.
     pub fn stats(&self) -> LimitStats {
-        self.inner.counts.stats(0, 0)
+        self.inner.shared.counts.stats(0, 0)
     }
 
     /// Publishes the numbers as metrics. Call it before each scrape.
     pub fn publish_metrics(&self) {
-        if self.inner.settings.metrics {
-            self.inner.counts.publish(&self.inner.name, self.stats());
+        if self.settings().metrics {
+            self.inner.shared.counts.publish(self.name(), self.stats());
         }
     }
 }
@@ -185,7 +238,7 @@ impl<K: Hash + Eq + Clone, C: Clock> KeyedLimit<K, C> {
     /// [`BuildError`]: an impossible name or settings.
     pub fn with_clock(name: &str, settings: LimitSettings, clock: C) -> Result<Self, BuildError> {
         let keys = BoundedStore::new(settings.keys_max as usize);
-        Ok(Self { inner: Inner::new(name, settings, keys.clone(), clock)?, keys })
+        Ok(Self { inner: Arc::new(Inner::new(name, settings, clock)?), keys })
     }
 
     /// The name.
@@ -198,6 +251,39 @@ impl<K: Hash + Eq + Clone, C: Clock> KeyedLimit<K, C> {
         &self.inner.settings
     }
 
+    /// The rate in force.
+    pub fn rate(&self) -> Rate {
+        self.inner.rule.rate()
+    }
+
+    #[cfg(feature = "tower")]
+    pub(crate) fn terms(&self) -> Terms {
+        self.inner.rule.terms()
+    }
+
+    /// Changes rate and burst of all keys from the next call on, in this process. What a key used stays used, up to the new
+    /// burst.
+    ///
+    /// ```
+    /// use trimtab_limit::KeyedLimit;
+    ///
+    /// let logins: KeyedLimit<&str> = KeyedLimit::new("logins", "1/h burst 1".parse()?)?;
+    /// assert!(logins.check(&"ada").is_ok() && logins.check(&"ada").is_err());
+    /// logins.set_rate("1000000/s burst 5".parse()?)?;
+    /// let error = logins.check(&"ada").err();
+    /// // Used up, but back within a millionth of a second.
+    /// assert!(error.is_none_or(|error| error.retry_after().unwrap().as_micros() <= 1));
+    /// assert_eq!(logins.usage(10)[0].key, "ada");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Settings`]: an impossible rate; nothing has changed then.
+    pub fn set_rate(&self, rate: Rate) -> Result<(), BuildError> {
+        self.inner.change(rate)
+    }
+
     /// Whether a call of this key may pass; counts it if so. Never waits.
     ///
     /// # Errors
@@ -205,10 +291,8 @@ impl<K: Hash + Eq + Clone, C: Clock> KeyedLimit<K, C> {
     /// [`LimitError::Refused`] with the time after which to come again.
     #[inline]
     pub fn check(&self, key: &K) -> Result<Allowed, LimitError> {
-        match self.inner.limiter.check_key(key) {
-            Ok(state) => Ok(Allowed(Left::Measured(state))),
-            Err(not) => Err(self.inner.refuse(&not)),
-        }
+        let terms = self.inner.rule.terms();
+        self.decide(key, terms, terms.interval, 1)
     }
 
     /// The same for a call that weighs `weight`: it passes whole or not at all.
@@ -217,11 +301,28 @@ impl<K: Hash + Eq + Clone, C: Clock> KeyedLimit<K, C> {
     ///
     /// [`LimitError::Refused`], or [`LimitError::TooMuch`] for a weight beyond the burst.
     pub fn check_n(&self, key: &K, weight: NonZeroU32) -> Result<Allowed, LimitError> {
-        match self.inner.limiter.check_key_n(key, weight) {
-            Ok(Ok(state)) => Ok(Allowed(Left::Measured(state))),
-            Ok(Err(not)) => Err(self.inner.refuse(&not)),
-            Err(capacity) => Err(self.inner.too_much(weight.get(), capacity)),
+        let terms = self.inner.rule.terms();
+        self.decide(key, terms, self.inner.cost(terms, weight)?, weight.get())
+    }
+
+    #[inline]
+    fn decide(&self, key: &K, terms: Terms, cost: u64, weight: u32) -> Result<Allowed, LimitError> {
+        let now = self.inner.now();
+        let decided = self.keys.decide(key, weight, |instant| {
+            let decided = terms.decide(instant.map_or(0, Nanos::as_u64), now, cost);
+            let next = decided.map_or_else(|wait| wait.forgiven, Some);
+            (decided, next.map(Nanos::from))
+        });
+        match decided {
+            Ok(next) => Ok(Allowed(Left::Measured { terms, ahead: next - now })),
+            Err(wait) => Err(self.inner.refuse(terms, wait.nanos)),
         }
+    }
+
+    /// What the busiest of the remembered keys used, the busiest first; at most `count`. Exact for each key since it is
+    /// remembered. Looks at all keys, so it is for people and not for each request.
+    pub fn usage(&self, count: usize) -> Vec<KeyUsage<K>> {
+        self.keys.top(count)
     }
 
     /// The numbers.
@@ -251,15 +352,12 @@ impl<K: Hash + Eq + Clone, C: Clock> Clone for KeyedLimit<K, C> {
 
 impl<C: Clock> fmt::Debug for Limit<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Limit").field("name", &self.name()).field("rate", &self.settings().rate).finish_non_exhaustive()
+        f.debug_struct("Limit").field("name", &self.name()).field("rate", &self.rate()).finish_non_exhaustive()
     }
 }
 
 impl<K: Hash + Eq + Clone, C: Clock> fmt::Debug for KeyedLimit<K, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedLimit")
-            .field("name", &self.name())
-            .field("rate", &self.settings().rate)
-            .finish_non_exhaustive()
+        f.debug_struct("KeyedLimit").field("name", &self.name()).field("rate", &self.rate()).finish_non_exhaustive()
     }
 }

@@ -21,13 +21,16 @@ use std::time::Duration;
 
 use lru::LruCache;
 use tokio::time::{Instant, timeout};
+use trimtab_config::Rate;
 
+use crate::bounded::KeyUsage;
 use crate::clock::DefaultClock;
 use crate::config::{Fallback, LimitSettings};
 use crate::decision::{Allowed, Left, Pace, Refused};
 use crate::error::{BuildError, Cause, LimitError};
 use crate::local::{KeyedLimit, checked};
 use crate::metrics::{Counts, LimitStats};
+use crate::rule::Rule;
 
 /// Keys that fetch at the same time; more share a turn by chance.
 const TURNS: usize = 64;
@@ -53,12 +56,12 @@ pub struct SharedLimit {
 struct Inner {
     name: Arc<str>,
     settings: LimitSettings,
-    pace: Pace,
+    rule: Rule,
     server: Server,
     local: KeyedLimit<Box<str>, DefaultClock>,
     counts: Counts,
-    /// Permits fetched and not spent, by key.
-    leased: parking_lot::Mutex<LruCache<Box<str>, Leased>>,
+    /// Permits fetched and not spent, and what was used, by key.
+    keys: parking_lot::Mutex<LruCache<String, Key>>,
     /// One who fetches brings permits for the others of its key.
     turns: Box<[tokio::sync::Mutex<()>]>,
     hasher: RandomState,
@@ -69,9 +72,15 @@ struct Inner {
     failure: parking_lot::Mutex<Option<Failure>>,
 }
 
-struct Leased {
-    permits: u32,
-    until: Instant,
+#[derive(Default)]
+struct Key {
+    /// Fetched and not spent.
+    leased: u32,
+    /// Until when those may be spent.
+    until: Option<Instant>,
+    /// Spent in all.
+    permits: u64,
+    refused: u64,
 }
 
 enum Server {
@@ -145,11 +154,11 @@ impl SharedLimit {
         Ok(Self {
             inner: Arc::new(Inner {
                 name: name.into(),
-                pace,
+                rule: Rule::new(settings.rate, pace),
                 server,
                 local,
                 counts: Counts::default(),
-                leased: parking_lot::Mutex::new(bounded(room)),
+                keys: parking_lot::Mutex::new(bounded(room)),
                 turns: (0..TURNS).map(|_| tokio::sync::Mutex::default()).collect(),
                 hasher: RandomState::new(),
                 start: Instant::now(),
@@ -168,6 +177,36 @@ impl SharedLimit {
     /// The settings in force.
     pub fn settings(&self) -> &LimitSettings {
         &self.inner.settings
+    }
+
+    /// The rate in force in this process.
+    pub fn rate(&self) -> Rate {
+        self.inner.rule.rate()
+    }
+
+    /// Changes rate and burst from the next question on, in this process: each process asks by its own, so change it in all of
+    /// them. What a key used stays used, up to the new burst.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Settings`]: an impossible rate, or a burst below `leased`; nothing has changed then.
+    pub fn set_rate(&self, rate: Rate) -> Result<(), BuildError> {
+        let inner = &*self.inner;
+        let pace = checked(&inner.name, &LimitSettings { rate, ..inner.settings.clone() })?;
+        inner.local.set_rate(rate)?;
+        inner.rule.change(rate, pace);
+        Ok(())
+    }
+
+    /// What the busiest keys used in this process, the busiest first; at most `count`. Exact for each key since it is
+    /// remembered, which are the `keys_max` asked for last. Looks at all of them, so it is for people.
+    pub fn usage(&self, count: usize) -> Vec<KeyUsage<String>> {
+        let mut top = Vec::new();
+        for (key, used) in self.inner.keys.lock().iter() {
+            let total = used.permits.saturating_add(used.refused);
+            KeyUsage::offer(&mut top, count, total, || KeyUsage::new(key.clone(), used.permits, used.refused));
+        }
+        top
     }
 
     /// Whether a call of this key may pass; counts it if so.
@@ -199,30 +238,31 @@ impl SharedLimit {
     /// As [`check`](Self::check).
     pub async fn check_n(&self, key: &str, weight: NonZeroU32) -> Result<Allowed, LimitError> {
         let inner = &*self.inner;
-        let (weight, burst) = (weight.get(), inner.pace.burst.get());
+        let pace = inner.rule.pace();
+        let (weight, burst) = (weight.get(), pace.burst.get());
         if weight > burst {
             return Err(LimitError::TooMuch { limit: inner.name.clone(), asked: weight, burst });
         }
-        let most = inner.settings.leased.max(weight);
+        let most = inner.settings.leased.min(burst).max(weight);
         if most == weight {
-            return inner.ask(key, weight, most).await;
+            return inner.ask(key, pace, weight, most).await;
         }
         if let Some(left) = inner.spend(key, weight) {
-            return Ok(inner.told(left));
+            return Ok(told(pace, left));
         }
         let turn = &inner.turns[inner.hasher.hash_one(key) as usize % TURNS];
         let _turn = turn.lock().await;
         // Somebody may have fetched for us.
         match inner.spend(key, weight) {
-            Some(left) => Ok(inner.told(left)),
-            None => inner.ask(key, weight, most).await,
+            Some(left) => Ok(told(pace, left)),
+            None => inner.ask(key, pace, weight, most).await,
         }
     }
 
     /// The numbers.
     pub fn stats(&self) -> LimitStats {
         let local = self.inner.local.stats();
-        let keys = self.inner.leased.lock().len().max(local.keys);
+        let keys = self.inner.keys.lock().len().max(local.keys);
         let own = self.inner.counts.stats(keys, local.crowded);
         LimitStats { refused: own.refused + local.refused, ..own }
     }
@@ -236,29 +276,34 @@ impl SharedLimit {
 }
 
 impl Inner {
-    fn told(&self, remaining: u32) -> Allowed {
-        Allowed(Left::Told { burst: self.pace.burst.get(), remaining, interval: self.pace.interval })
+    /// Counts what one call used.
+    fn count(&self, key: &str, permits: u32, refused: bool) {
+        let mut keys = self.keys.lock();
+        let known = known(&mut keys, key);
+        known.permits += u64::from(permits);
+        known.refused += u64::from(refused);
     }
 
     /// Spends permits that were fetched before; what is left of them.
     fn spend(&self, key: &str, weight: u32) -> Option<u32> {
-        let mut leased = self.leased.lock();
-        let left = leased.get_mut(key)?;
-        if left.permits < weight || left.until < Instant::now() {
+        let mut keys = self.keys.lock();
+        let known = keys.get_mut(key)?;
+        if known.leased < weight || known.until.is_none_or(|until| until < Instant::now()) {
             return None;
         }
-        left.permits -= weight;
-        Some(left.permits)
+        known.leased -= weight;
+        known.permits += u64::from(weight);
+        Some(known.leased)
     }
 
-    async fn ask(&self, key: &str, least: u32, most: u32) -> Result<Allowed, LimitError> {
+    async fn ask(&self, key: &str, pace: Pace, least: u32, most: u32) -> Result<Allowed, LimitError> {
         let now = self.start.elapsed().as_millis() as u64;
         if now < self.away_until.load(Ordering::Relaxed) {
-            return self.fall_back(key, least);
+            return self.fall_back(key, pace, least);
         }
         self.counts.questions.fetch_add(1, Ordering::Relaxed);
         let full = format!("{}:{key}", self.name);
-        let question = Question { key: &full, pace: self.pace, least, most };
+        let question = Question { key: &full, pace, least, most };
         let patience = self.settings.timeout.get();
         let answer = timeout(patience, async {
             match &self.server {
@@ -270,29 +315,32 @@ impl Inner {
         });
         let decided = match answer.await {
             Ok(Ok(decided)) => decided,
-            Ok(Err(failure)) => return self.away(key, least, failure),
+            Ok(Err(failure)) => return self.away(key, pace, least, failure),
             Err(_) => {
                 let failure = Failure::plain(format!("its server did not answer within {patience:?}"));
-                return self.away(key, least, failure);
+                return self.away(key, pace, least, failure);
             }
         };
         let Decided { granted, remaining, retry_after } = decided;
         if granted < least {
             self.counts.refused.fetch_add(1, Ordering::Relaxed);
-            let refused = Refused { retry_after, burst: self.pace.burst.get(), remaining };
+            self.count(key, 0, true);
+            let refused = Refused { retry_after, burst: pace.burst.get(), remaining };
             return Err(LimitError::Refused { limit: self.name.clone(), refused });
         }
+        let mut keys = self.keys.lock();
+        let known = known(&mut keys, key);
+        known.permits += u64::from(least);
         if granted > least {
-            let until = Instant::now() + self.settings.leased_for.get();
-            let fetched = Leased { permits: granted - least, until };
             // What was left of the last ones is given up: two leases of one key could add up beyond what is stated.
-            self.leased.lock().put(key.into(), fetched);
+            known.leased = granted - least;
+            known.until = Some(Instant::now() + self.settings.leased_for.get());
         }
-        Ok(self.told(remaining + granted - least))
+        Ok(told(pace, remaining + granted - least))
     }
 
     /// The server failed: it is left alone for a while.
-    fn away(&self, key: &str, weight: u32, failure: Failure) -> Result<Allowed, LimitError> {
+    fn away(&self, key: &str, pace: Pace, weight: u32, failure: Failure) -> Result<Allowed, LimitError> {
         let pause = self.settings.retry_after.as_millis() as u64;
         let now = self.start.elapsed().as_millis() as u64;
         let before = self.away_until.swap(now + pause, Ordering::Relaxed);
@@ -300,13 +348,20 @@ impl Inner {
             tracing::warn!(limit = %self.name, failure = %failure.what, fallback = ?self.settings.fallback, "a limit's server is away");
         }
         *self.failure.lock() = Some(failure);
-        self.fall_back(key, weight)
+        self.fall_back(key, pace, weight)
     }
 
-    fn fall_back(&self, key: &str, weight: u32) -> Result<Allowed, LimitError> {
+    fn fall_back(&self, key: &str, pace: Pace, weight: u32) -> Result<Allowed, LimitError> {
         self.counts.away.fetch_add(1, Ordering::Relaxed);
+        let decided = self.without_server(key, pace, weight);
+        let passed = decided.is_ok();
+        self.count(key, if passed { weight } else { 0 }, !passed);
+        decided
+    }
+
+    fn without_server(&self, key: &str, pace: Pace, weight: u32) -> Result<Allowed, LimitError> {
         match self.settings.fallback {
-            Fallback::Open => Ok(self.told(self.pace.burst.get() - weight)),
+            Fallback::Open => Ok(told(pace, pace.burst.get() - weight)),
             Fallback::Closed => {
                 let failure = self.failure.lock().clone().unwrap_or_else(|| Failure::plain("its server failed"));
                 Err(LimitError::Unavailable { limit: self.name.clone(), what: failure.what, cause: failure.cause })
@@ -318,15 +373,21 @@ impl Inner {
 
 impl fmt::Debug for SharedLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedLimit")
-            .field("name", &self.name())
-            .field("rate", &self.settings().rate)
-            .finish_non_exhaustive()
+        f.debug_struct("SharedLimit").field("name", &self.name()).field("rate", &self.rate()).finish_non_exhaustive()
     }
 }
 
+fn told(pace: Pace, remaining: u32) -> Allowed {
+    Allowed(Left::Told { burst: pace.burst.get(), remaining, interval: pace.interval })
+}
+
+/// What is known of a key, from now on.
+fn known<'a>(keys: &'a mut LruCache<String, Key>, key: &str) -> &'a mut Key {
+    keys.get_or_insert_mut_ref(key, Key::default)
+}
+
 /// A table that grows with its keys, up to `room`.
-fn bounded(room: NonZeroUsize) -> LruCache<Box<str>, Leased> {
+fn bounded(room: NonZeroUsize) -> LruCache<String, Key> {
     let mut table = LruCache::unbounded();
     table.resize(room);
     table

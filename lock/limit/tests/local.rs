@@ -176,3 +176,80 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_rate_that_is_raised_helps_at_once_and_one_that_is_lowered_binds_at_once() {
+    let (limit, clock) = limit("1/h burst 5");
+    let five = NonZeroU32::new(5).unwrap();
+    limit.check_n(five).unwrap();
+    assert!(limit.check().unwrap_err().retry_after().unwrap() > Duration::from_secs(3000));
+    limit.set_rate("10/s burst 3".parse().unwrap()).unwrap();
+    assert_eq!(limit.rate().to_string(), "10/s burst 3".parse::<trimtab_limit::Rate>().unwrap().to_string());
+    // Five hours of debt are a burst that is used up.
+    assert_eq!(limit.check().unwrap_err().retry_after(), Some(Duration::from_millis(100)));
+    clock.advance(Duration::from_millis(100));
+    assert_eq!(limit.check().unwrap().remaining(), 0);
+    assert!(matches!(limit.check_n(five), Err(LimitError::TooMuch { burst: 3, .. })));
+    clock.advance(Duration::from_secs(1));
+    limit.set_rate("1/h burst 1".parse().unwrap()).unwrap();
+    assert!(limit.check().is_ok() && limit.check().is_err());
+    let error = limit.set_rate("4000000000/ns".parse().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("limit.test.rate"), "{error}");
+    assert!(limit.check().is_err(), "nothing has changed");
+}
+
+#[test]
+fn the_busiest_keys_are_told_with_what_they_used() {
+    let clock = FakeRelativeClock::default();
+    let limit: KeyedLimit<u8, _> = KeyedLimit::with_clock("test", settings("1/s burst 10", 256), clock).unwrap();
+    for (key, calls) in [(1, 3), (2, 14), (3, 7)] {
+        for _ in 0..calls {
+            let _ = limit.check(&key);
+        }
+    }
+    limit.check_n(&4, NonZeroU32::new(9).unwrap()).unwrap();
+    let usage: Vec<_> = limit.usage(3).into_iter().map(|used| (used.key, used.permits, used.refused)).collect();
+    assert_eq!(usage, [(2, 10, 4), (4, 9, 0), (3, 7, 0)]);
+    assert!(limit.usage(0).is_empty());
+    assert_eq!(limit.usage(100).len(), 4);
+}
+
+proptest! {
+    /// The rule is governor's.
+    #[test]
+    fn every_decision_is_governors(
+        permits in 1_u32..20, burst in 1_u32..6,
+        calls in proptest::collection::vec((1_u32..7, 0_u64..400), 1..200),
+    ) {
+        let rate = format!("{permits}/s burst {burst}");
+        let (limit, clock) = limit(&rate);
+        let interval = Duration::from_nanos(1_000_000_000_u64.div_ceil(u64::from(permits)));
+        let quota = governor::Quota::with_period(interval).unwrap().allow_burst(NonZeroU32::new(burst).unwrap());
+        let other = governor::RateLimiter::direct_with_clock(quota, clock.clone());
+        for (weight, pause) in calls {
+            clock.advance(Duration::from_millis(pause));
+            let weight = NonZeroU32::new(weight).unwrap();
+            let passes = other.check_n(weight).is_ok_and(|decision| decision.is_ok());
+            prop_assert_eq!(limit.check_n(weight).is_ok(), passes);
+        }
+    }
+
+    /// Whatever an operator does to the rate, a stretch without a change sees at most its rate and one burst.
+    #[test]
+    fn a_changed_rate_is_never_exceeded(
+        rates in proptest::collection::vec((1_u32..50, 1_u32..6), 1..6),
+        pauses in proptest::collection::vec(0_u64..60, 10..80),
+    ) {
+        let (limit, clock) = limit("7/s burst 3");
+        for (permits, burst) in rates {
+            limit.set_rate(format!("{permits}/s burst {burst}").parse().unwrap()).unwrap();
+            let (mut passed, mut gone) = (0_u64, 0_u64);
+            for pause in &pauses {
+                clock.advance(Duration::from_millis(*pause));
+                gone += pause;
+                passed += u64::from(limit.check().is_ok());
+                prop_assert!(passed <= u64::from(burst) + gone * u64::from(permits) / 1000, "{passed} in {gone} ms");
+            }
+        }
+    }
+}

@@ -266,3 +266,29 @@ async fn a_limit_without_a_known_server_is_refused_and_shows_no_password() {
     let error = limit.unwrap_err().to_string();
     assert!(error.contains("\"mysql\"") && !error.contains("hunter2"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rate_changed_while_it_is_used_holds_from_the_next_question_on() {
+    for url in servers("a_rate_changed_while_it_is_used_holds_from_the_next_question_on") {
+        let limit = SharedLimit::connect("changed", settings(&url, "1/h burst 5")).await.unwrap();
+        let key = fresh("changed");
+        limit.check_n(&key, NonZeroU32::new(5).unwrap()).await.unwrap();
+        assert!(limit.check(&key).await.unwrap_err().retry_after().unwrap() > Duration::from_secs(3000));
+        // Five hours of debt are a burst that is used up, and it comes back at the new pace.
+        limit.set_rate("1/m burst 3".parse().unwrap()).unwrap();
+        let wait = limit.check(&key).await.unwrap_err().retry_after().unwrap();
+        assert!(wait <= Duration::from_secs(60), "{wait:?}");
+        limit.set_rate("1000/s burst 3".parse().unwrap()).unwrap();
+        let mut tries = 0;
+        while let Err(error) = limit.check(&key).await {
+            tries += 1;
+            assert!(tries < 100, "{error}");
+            tokio::time::sleep(error.retry_after().unwrap()).await;
+        }
+        let five = limit.check_n(&key, NonZeroU32::new(5).unwrap()).await.unwrap_err();
+        assert!(matches!(five, LimitError::TooMuch { burst: 3, .. }), "{five}");
+        let usage = limit.usage(1);
+        assert_eq!((usage[0].key.as_str(), usage[0].permits), (key.as_str(), 6));
+        assert_eq!(usage[0].refused, 2 + tries);
+    }
+}

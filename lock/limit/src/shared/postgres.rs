@@ -15,17 +15,18 @@ use tokio_postgres::{Client, Config, NoTls, Statement};
 use super::{Decided, Failure, Question};
 
 /// Instants are microseconds since 1970, exact in a double for this century. `$1` key, `$2` interval, `$3` burst, `$4` least,
-/// `$5` most. The time is that of the statement: while it waits for the row it grows old, which decides on the safe side.
+/// `$5` most. The time is that of the statement: while it waits for the row it grows old, which decides on the safe side. An
+/// instant further ahead than a burst was left by a slower rate and counts as a burst that is used up.
 const DECIDE: &str = "
 WITH moment AS (SELECT extract(epoch FROM statement_timestamp())::float8 * 1e6 AS now)
 INSERT INTO trimtab_limits AS old (key, instant, granted)
 SELECT $1, now + $2::float8 * least($5::int4, $3::int4), least($5::int4, $3::int4) FROM moment
 ON CONFLICT (key) DO UPDATE SET (instant, granted) = (
-    SELECT greatest(old.instant, now) + $2::float8 * take, take
+    SELECT least(greatest(old.instant, now), now + $2::float8 * $3::int4) + $2::float8 * take, take
     FROM (
         SELECT now, CASE WHEN free >= $4::int4 THEN least(free, $5::int4) ELSE 0 END AS take
         FROM (
-            SELECT now, floor(($3::int4 * $2::float8 - greatest(old.instant - now, 0)) / $2::float8 + 1e-6)::int4 AS free
+            SELECT now, floor(greatest($3::int4 * $2::float8 - greatest(old.instant - now, 0), 0) / $2::float8 + 1e-6)::int4 AS free
             FROM (SELECT extract(epoch FROM statement_timestamp())::float8 * 1e6 AS now) AS moment
         ) AS room
     ) AS taken

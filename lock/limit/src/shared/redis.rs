@@ -16,14 +16,20 @@ local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local least, most = tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local instant = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
+local known = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
+local function keep(instant)
+  redis.call('SET', KEYS[1], string.format('%.3f', instant), 'PX', math.ceil((instant - now) / 1000) + 1)
+end
+-- Left by a slower rate: a burst that is used up, no more.
+local instant = math.min(known, now + burst * interval)
 local free = math.floor((burst * interval - (instant - now)) / interval + 1e-6)
 if free < least then
+  if instant < known then keep(instant) end
   return {0, math.max(free, 0), math.ceil(instant - now - (burst - least) * interval)}
 end
 local granted = math.min(free, most)
 instant = instant + granted * interval
-redis.call('SET', KEYS[1], string.format('%.3f', instant), 'PX', math.ceil((instant - now) / 1000) + 1)
+keep(instant)
 return {granted, free - granted, 0}
 ";
 
