@@ -9,6 +9,7 @@
 
 mod inner;
 mod runner;
+mod seat;
 mod slots;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,6 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock, Weak};
-use std::task::Waker;
 
 use parking_lot::Mutex;
 use schemars::JsonSchema;
@@ -35,6 +35,7 @@ use crate::job::{Cost, Outcome, Priority};
 use crate::queue::Queued;
 use crate::stats::LaneStats;
 use inner::Inner;
+use seat::Seats;
 
 /// Where a job runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -110,7 +111,7 @@ pub(crate) struct Lane {
     kind: LaneKind,
     clock: Clock,
     executor: Executor,
-    seats: Box<[OnceLock<Waker>]>,
+    seats: Arc<Seats>,
     budget: Arc<Budget>,
     lanes: Arc<Lanes>,
     emptied: Notify,
@@ -237,15 +238,16 @@ impl Drop for Room {
 impl Lane {
     pub(crate) fn new(plan: Plan<'_>) -> Arc<Self> {
         let Plan { kind, settings, ceiling, limit, runners, executor, clock, budget, lanes } = plan;
+        let seats = Seats::new(runners);
         Arc::new(Self {
             kind,
             clock,
             executor,
-            seats: (0..runners).map(|_| OnceLock::new()).collect(),
-            budget,
+            seats: Arc::clone(&seats),
             lanes,
             emptied: Notify::new(),
-            inner: Mutex::new(Inner::new(kind, settings, ceiling, limit, runners, ceiling::rule(settings))),
+            inner: Mutex::new(Inner::new(kind, settings, ceiling, limit, &budget, seats, ceiling::rule(settings))),
+            budget,
         })
     }
 
@@ -339,7 +341,7 @@ impl Lane {
     }
 
     fn wake(&self, seat: usize) {
-        if let Some(waker) = self.seats[seat].get() {
+        if let Some(waker) = self.seats.all[seat].waker.get() {
             waker.wake_by_ref();
         }
     }
@@ -440,12 +442,21 @@ impl Lane {
     /// Takes over settings that may change while jobs run.
     pub(crate) fn apply(self: &Arc<Self>, settings: &LaneSettings, ceiling: u32, limit: Cost) {
         let mut after = After::default();
-        self.inner.lock().apply(settings, ceiling, limit, &mut after);
+        self.inner.lock().apply(settings, ceiling, limit, &self.budget, &mut after);
         self.finish(after);
     }
 
-    pub(crate) fn stats(&self) -> LaneStats {
-        self.inner.lock().stats(self.kind)
+    pub(crate) fn stats(self: &Arc<Self>) -> LaneStats {
+        // What lies on trays has ended.
+        let (mut gone, mut after) = (Vec::new(), After::default());
+        let stats = {
+            let mut inner = self.inner.lock();
+            inner.reap(&mut gone, &self.budget, &mut after);
+            inner.stats(self.kind)
+        };
+        self.finish(after);
+        runner::forget(&mut gone);
+        stats
     }
 
     /// At most `limit` jobs that are queued or wait, those that have started first.
