@@ -8,7 +8,7 @@
 //! in the same critical section that takes the job off the lane's books.
 
 mod inner;
-mod runner;
+pub(crate) mod runner;
 mod seat;
 mod slots;
 

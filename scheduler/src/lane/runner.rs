@@ -199,8 +199,12 @@ impl Lane {
         let task = task();
         // Only what learns needs the time of the start.
         let mut now = if head.kind.is_some() { self.clock.now() } else { head.started.load(Relaxed) };
+        let before = now;
         if self.poll(&task, &mut now) {
             self.retire_helped(head);
+            if CREDIT.get() == 0 && now.saturating_sub(before) < SHORT {
+                CREDIT.set(CREDIT_MAX);
+            }
         }
         DEPTH.set(depth);
     }
@@ -209,7 +213,21 @@ impl Lane {
 thread_local! {
     /// Jobs being polled by those who await them, one inside the other.
     static DEPTH: Cell<u8> = const { Cell::new(0) };
+    static CREDIT: Cell<u8> = const { Cell::new(0) };
 }
+
+/// Whether the jobs that this thread polled for those who await them were short, so that the next counts as part of the same
+/// turn.
+pub(crate) fn is_short() -> bool {
+    let credit = CREDIT.get();
+    CREDIT.set(credit.saturating_sub(1));
+    credit > 0
+}
+
+/// A job that takes less than this is short.
+const SHORT: Nanos = 1_000;
+/// So many jobs are counted with a short one.
+const CREDIT_MAX: u8 = 3;
 
 /// So many: a job that awaits jobs that await jobs must not exhaust the stack.
 const DEPTH_MAX: u8 = 4;
