@@ -32,6 +32,7 @@ use crate::error::{Cancellation, Expiry, Fullness, JobError, JobSite, Oversize};
 use crate::job::cell::Task;
 use crate::job::state::Cancel;
 use crate::job::{Cost, Outcome, Priority};
+use crate::load::Load;
 use crate::queue::Queued;
 use crate::stats::LaneStats;
 use inner::Inner;
@@ -87,6 +88,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) clock: Clock,
     pub(crate) budget: Arc<Budget>,
     pub(crate) lanes: Arc<Lanes>,
+    pub(crate) load: Arc<Load>,
 }
 
 /// All lanes of a scheduler, so that one can wake another.
@@ -237,7 +239,7 @@ impl Drop for Room {
 
 impl Lane {
     pub(crate) fn new(plan: Plan<'_>) -> Arc<Self> {
-        let Plan { kind, settings, ceiling, limit, runners, executor, clock, budget, lanes } = plan;
+        let Plan { kind, settings, ceiling, limit, runners, executor, clock, budget, lanes, load } = plan;
         let seats = Seats::new(runners);
         Arc::new(Self {
             kind,
@@ -246,7 +248,7 @@ impl Lane {
             seats: Arc::clone(&seats),
             lanes,
             emptied: Notify::new(),
-            inner: Mutex::new(Inner::new(kind, settings, ceiling, limit, &budget, seats, ceiling::rule(settings))),
+            inner: Mutex::new(Inner::new(kind, settings, ceiling, limit, &budget, seats, load, ceiling::rule(settings))),
             budget,
         })
     }

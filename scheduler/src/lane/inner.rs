@@ -14,7 +14,7 @@ use super::seat::{self, NOBODY, Seats};
 use super::slots::Slots;
 use super::{After, Lane, LaneKind, Refusal, Room};
 use crate::budget::Budget;
-use crate::ceiling::{Ceiling, Gathering};
+use crate::ceiling::{self, Ceiling, Gathering};
 use crate::clock::Nanos;
 use crate::config::{LaneSettings, WhenFull};
 use crate::error::Cancellation;
@@ -22,6 +22,7 @@ use crate::histogram::Histogram;
 use crate::job::cell::Task;
 use crate::job::head::Head;
 use crate::job::{Cost, Outcome};
+use crate::load::Load;
 use crate::queue::{Pick, Queue, TURN};
 use crate::stats::{LaneStats, Ledger};
 
@@ -62,6 +63,7 @@ struct Limits {
     when_full: WhenFull,
     ceiling_min: u32,
     ceiling_max: u32,
+    load_max: f64,
 }
 
 impl Limits {
@@ -76,6 +78,7 @@ impl Limits {
             when_full: settings.when_full,
             ceiling_min: settings.ceiling_min,
             ceiling_max: max.max(settings.ceiling_min),
+            load_max: settings.load_max.get(),
         }
     }
 }
@@ -113,6 +116,8 @@ pub(super) struct Inner {
     ceiling: u32,
     rule: Box<dyn Ceiling>,
     window: Gathering,
+    /// How loaded the machine is.
+    load: Arc<Load>,
     /// The budget of the machine has this lane in its queue.
     blocked: bool,
     /// Jobs that find a permit free are ready at once, and whoever awaits them may poll them first.
@@ -143,6 +148,7 @@ impl Inner {
         limit: Cost,
         budget: &Budget,
         seats: Arc<Seats>,
+        load: Arc<Load>,
         rule: Box<dyn Ceiling>,
     ) -> Self {
         let runners = seats.all.len();
@@ -165,6 +171,7 @@ impl Inner {
             ceiling,
             rule,
             window: Gathering::default(),
+            load,
             blocked: false,
             starts_at_once: kind != LaneKind::Cpu,
             spawned: 0,
@@ -731,10 +738,10 @@ impl Inner {
         self.runs.record(ran);
         self.run += (ran as f64 - self.run) / 16.0;
         self.window.ended(waited, ran, outcome);
-        if let Some(window) = self.window.close(ended, self.running)
+        if let Some(window) = self.window.close(ended, self.running, &self.load)
             && window.peak * 2 >= self.ceiling
         {
-            let next = self.rule.update(self.ceiling, &window);
+            let next = ceiling::next(&mut *self.rule, self.ceiling, &window, self.limits.load_max);
             self.ceiling = next.clamp(self.limits.ceiling_min, self.limits.ceiling_max);
         }
         self.note_empty(after);

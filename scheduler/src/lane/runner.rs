@@ -16,7 +16,7 @@ use tokio::runtime;
 
 use super::inner::Next;
 use super::{Executor, Lane, Refusal};
-use crate::clock::Nanos;
+use crate::clock::{self, Nanos};
 use crate::error::Cancellation;
 use crate::estimate::Taken;
 use crate::job::Outcome;
@@ -147,6 +147,9 @@ impl Lane {
             return true;
         }
         let before = *now;
+        // A closure may wait; a future gives way when it does, and the time of its polls is good enough.
+        let counts = head.kind.is_some() && matches!(self.executor, Executor::Threads { .. });
+        let on_processor = if counts { clock::on_processor() } else { None };
         let polled = Arc::clone(task).step();
         let Poll::Ready(outcome) = polled else {
             *now = self.clock.now();
@@ -155,7 +158,11 @@ impl Lane {
         };
         *now = head.ended();
         if let Some(kind) = &head.kind {
-            let busy = head.busy.load(Relaxed) + now.saturating_sub(before);
+            let spent = match (on_processor, counts.then(clock::on_processor).flatten()) {
+                (Some(before), Some(now)) => now.saturating_sub(before),
+                _ => now.saturating_sub(before),
+            };
+            let busy = head.busy.load(Relaxed) + spent;
             let run = now.saturating_sub(head.started.load(Relaxed));
             let failed = matches!(outcome, Outcome::Failed | Outcome::Panicked);
             kind.learn(Taken { run, busy, memory: None, failed });
