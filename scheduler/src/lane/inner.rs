@@ -10,10 +10,11 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::sync::oneshot;
 
+use super::seat::{self, NOBODY, Seats};
 use super::slots::Slots;
 use super::{After, Lane, LaneKind, Refusal, Room};
 use crate::budget::Budget;
-use crate::ceiling::{Ceiling, Gathering};
+use crate::ceiling::{self, Ceiling, Gathering};
 use crate::clock::Nanos;
 use crate::config::{LaneSettings, WhenFull};
 use crate::error::Cancellation;
@@ -21,6 +22,7 @@ use crate::histogram::Histogram;
 use crate::job::cell::Task;
 use crate::job::head::Head;
 use crate::job::{Cost, Outcome};
+use crate::load::Load;
 use crate::queue::{Pick, Queue, TURN};
 use crate::stats::{LaneStats, Ledger};
 
@@ -54,23 +56,29 @@ pub(super) enum Next {
 #[derive(Debug)]
 struct Limits {
     cost: Cost,
+    /// The lane's budget is no larger than the machine's, so what fits the one fits the other.
+    within: bool,
     queue: usize,
     bytes: u64,
     when_full: WhenFull,
     ceiling_min: u32,
     ceiling_max: u32,
+    load_max: f64,
 }
 
 impl Limits {
-    fn new(settings: &LaneSettings, ceiling: u32, cost: Cost) -> Self {
+    fn new(settings: &LaneSettings, ceiling: u32, cost: Cost, budget: &Budget) -> Self {
+        let (total, ..) = budget.usage();
         let max = settings.ceiling_max.unwrap_or_else(|| ceiling.saturating_mul(8).min(crate::config::CEILING_MAX));
         Self {
             cost,
+            within: cost.fits(total),
             queue: settings.queue_max as usize,
             bytes: settings.queue_bytes.as_u64(),
             when_full: settings.when_full,
             ceiling_min: settings.ceiling_min,
             ceiling_max: max.max(settings.ceiling_min),
+            load_max: settings.load_max.get(),
         }
     }
 }
@@ -95,6 +103,8 @@ pub(super) struct Inner {
     /// Jobs that were woken, by priority.
     ready: [VecDeque<Arc<dyn Task>>; 5],
     ready_len: usize,
+    /// Those of them that their awaiters polled to the end.
+    shells: usize,
     ready_turn: u8,
     /// Jobs that have started and were pending at least once.
     kept: Slots<Arc<dyn Task>>,
@@ -106,13 +116,22 @@ pub(super) struct Inner {
     ceiling: u32,
     rule: Box<dyn Ceiling>,
     window: Gathering,
+    /// How loaded the machine is.
+    load: Arc<Load>,
     /// The budget of the machine has this lane in its queue.
     blocked: bool,
     /// Jobs that find a permit free are ready at once, and whoever awaits them may poll them first.
     starts_at_once: bool,
     spawned: usize,
+    seats: Arc<Seats>,
     idle: Vec<u32>,
     is_idle: Vec<bool>,
+    /// Trays that hold more than their runner polls.
+    lent: usize,
+    /// A runner was woken by this thread and has not come yet.
+    woken_by: usize,
+    /// How long a poll takes, followed mean.
+    poll: f64,
     sequence: u64,
     ledger: Ledger,
     waits: Histogram,
@@ -127,18 +146,22 @@ impl Inner {
         settings: &LaneSettings,
         ceiling: u32,
         limit: Cost,
-        runners: usize,
+        budget: &Budget,
+        seats: Arc<Seats>,
+        load: Arc<Load>,
         rule: Box<dyn Ceiling>,
     ) -> Self {
+        let runners = seats.all.len();
         Self {
             kind,
             phase: Phase::Open,
             cause: None,
-            limits: Limits::new(settings, ceiling, limit),
+            limits: Limits::new(settings, ceiling, limit, budget),
             queue: Queue::new(crate::clock::nanos(settings.patience.get())),
             promised: Promised::default(),
             ready: std::array::from_fn(|_| VecDeque::new()),
             ready_len: 0,
+            shells: 0,
             ready_turn: 0,
             kept: Slots::new(),
             seated: vec![None; if kind == LaneKind::Cpu { runners } else { 0 }],
@@ -148,9 +171,14 @@ impl Inner {
             ceiling,
             rule,
             window: Gathering::default(),
+            load,
             blocked: false,
             starts_at_once: kind != LaneKind::Cpu,
             spawned: 0,
+            lent: 0,
+            woken_by: 0,
+            poll: f64::from(1 << 17),
+            seats,
             idle: Vec::with_capacity(runners),
             is_idle: vec![false; runners],
             sequence: 0,
@@ -173,6 +201,9 @@ impl Inner {
         }
         if !cost.fits(self.limits.cost) {
             return Err(Refusal::Oversize { limit: self.limits.cost, machine: false });
+        }
+        if self.limits.within {
+            return Ok(());
         }
         let (total, ..) = budget.usage();
         if !cost.fits(total) {
@@ -265,18 +296,49 @@ impl Inner {
             self.over(task, refusal, after);
             return;
         }
-        if self.running >= self.ceiling {
-            self.queue.push(task);
-            return;
-        }
-        self.rouse(after);
         let head = task.head();
-        if self.starts_at_once && self.queue.len() == 0 && self.admits(head.cost, budget) {
+        self.heed(head.priority as u8);
+        if self.running >= self.ceiling {
+            // Permits of jobs that have ended may lie on the tray of a runner whose present job lasts.
+            if self.lent > 0 {
+                self.rouse(after);
+            }
+            self.queue.push(task);
+        } else if self.starts_at_once && self.queue.len() == 0 && self.admits(head.cost, budget) {
             head.state().admit();
-            self.book(head, head.submitted.load(Relaxed));
+            head.started.store(head.submitted.load(Relaxed), Relaxed);
+            self.book(head);
+            // A runner that this thread woke cannot come before this thread waits; and if it waits for this job, it polls it.
+            let here = seat::here();
+            let coming = self.woken_by == here && self.ready_len <= self.shells;
+            if !coming {
+                self.rouse(after);
+                if after.wake.is_some() {
+                    self.woken_by = here;
+                }
+            }
             self.push_ready(task);
         } else {
+            self.rouse(after);
             self.queue.push(task);
+        }
+    }
+
+    /// Lets runners with a tray know that something of this level came.
+    fn heed(&self, level: u8) {
+        if level < self.seats.urgent.load(Relaxed) {
+            self.seats.urgent.store(level, Relaxed);
+        }
+    }
+
+    /// Tells runners with a tray how urgent the most urgent of those is who wait.
+    fn tell_urgent(&self) {
+        let ready = self.ready.iter().position(|level| !level.is_empty());
+        let may = self.running < self.ceiling && !self.blocked;
+        let queued = if may { self.queue.live().iter().position(|count| *count > 0) } else { None };
+        let urgent = ready.into_iter().chain(queued).min().map_or(NOBODY, |level| level as u8);
+        if urgent != self.seats.urgent.load(Relaxed) {
+            self.seats.urgent.store(urgent, Relaxed);
         }
     }
 
@@ -287,6 +349,7 @@ impl Inner {
             if level.front().is_some_and(|first| first.head().state().is_ended()) {
                 level.pop_front();
                 self.ready_len -= 1;
+                self.shells = self.shells.saturating_sub(1);
             }
         }
         level.push_back(task);
@@ -380,27 +443,32 @@ impl Inner {
         }
     }
 
-    /// Strikes `last` off the books, and chooses what the runner does next.
+    /// Strikes off the books what the runner has ended, and chooses what it does next. What it may drop comes into `gone`.
     pub(super) fn next(
         &mut self,
         seat: usize,
         now: Nanos,
-        last: Option<&Head>,
+        gone: &mut Vec<Arc<dyn Task>>,
         budget: &Budget,
         after: &mut After,
     ) -> Next {
+        self.woken_by = 0;
         if self.is_idle[seat] {
             self.is_idle[seat] = false;
             self.idle.retain(|idle| *idle as usize != seat);
         }
-        if let Some(head) = last {
-            self.retire(head, budget, after);
-        }
+        self.clear_tray(seat, gone, budget, after);
         if let Some(place) = self.seated.get_mut(seat) {
             *place = None;
         }
         self.expire(now, after);
-        let chosen = self.choose(now, budget, after);
+        let mut chosen = self.choose(now, budget, after);
+        if chosen.is_none() && self.lent > 0 {
+            if self.reap(gone, budget, after) {
+                chosen = self.choose(now, budget, after);
+            }
+            chosen = chosen.or_else(|| self.steal(seat));
+        }
         if !self.promised.waiting.is_empty() {
             self.grant(after);
         }
@@ -416,16 +484,107 @@ impl Inner {
             }
             return Next::Idle;
         };
-        let more = self.ready_len > 0 || (self.queue.len() > 0 && self.running < self.ceiling && !self.blocked);
+        let lent = self.starts_at_once && self.fill_tray(seat, now, budget, after);
+        let more = lent || self.ready_len > 0 || (self.queue.len() > 0 && self.running < self.ceiling && !self.blocked);
         if more && (!self.idle.is_empty() || self.spawned < self.is_idle.len()) {
             self.rouse(after);
         }
+        self.tell_urgent();
         if let Some(place) = self.seated.get_mut(seat) {
             *place = Some(Arc::clone(&task));
         }
         Next::Run(task)
     }
 
+    /// Takes further jobs for a runner, if they are short. True if there are some.
+    fn fill_tray(&mut self, seat: usize, now: Nanos, budget: &Budget, after: &mut After) -> bool {
+        let more = seat::batch(self.poll) - 1;
+        if more == 0 {
+            return false;
+        }
+        let seats = Arc::clone(&self.seats);
+        let mut tray = seats.all[seat].tray.lock();
+        for _ in 0..more {
+            let Some(task) = self.choose(now, budget, after) else { break };
+            tray.next.push_back(task);
+        }
+        if !tray.next.is_empty() && !tray.lent {
+            tray.lent = true;
+            self.lent += 1;
+        }
+        tray.lent
+    }
+
+    /// The same as the runner gives way to others.
+    pub(super) fn leave_tray(&mut self, seat: usize, gone: &mut Vec<Arc<dyn Task>>, budget: &Budget, after: &mut After) {
+        self.clear_tray(seat, gone, budget, after);
+        if self.phase == Phase::Closed {
+            return;
+        }
+        if self.ready_len > self.shells {
+            self.rouse(after);
+        }
+        self.rouse_if_waiting(after);
+    }
+
+    /// Takes back what a runner has not polled, and strikes off what has ended.
+    pub(super) fn clear_tray(&mut self, seat: usize, gone: &mut Vec<Arc<dyn Task>>, budget: &Budget, after: &mut After) {
+        let seats = Arc::clone(&self.seats);
+        let mut tray = seats.all[seat].tray.lock();
+        if tray.lent {
+            tray.lent = false;
+            self.lent -= 1;
+        }
+        if tray.polls > 0 {
+            let poll = tray.busy as f64 / f64::from(tray.polls);
+            self.poll += (poll - self.poll) / 4.0;
+            (tray.polls, tray.busy) = (0, 0);
+        }
+        while let Some(task) = tray.next.pop_back() {
+            self.ready[task.head().priority as usize].push_front(task);
+            self.ready_len += 1;
+        }
+        for task in tray.done.drain(..) {
+            self.retire(task.head(), budget, after);
+            gone.push(task);
+        }
+    }
+
+    /// Strikes off what has ended and lies on trays. True if there was something.
+    pub(super) fn reap(&mut self, gone: &mut Vec<Arc<dyn Task>>, budget: &Budget, after: &mut After) -> bool {
+        let before = gone.len();
+        for seat in &*Arc::clone(&self.seats).all {
+            let mut tray = seat.tray.lock();
+            for task in tray.done.drain(..) {
+                self.retire(task.head(), budget, after);
+                gone.push(task);
+            }
+        }
+        gone.len() > before
+    }
+
+    /// Takes half of what lies on another runner's tray.
+    fn steal(&mut self, seat: usize) -> Option<Arc<dyn Task>> {
+        let seats = Arc::clone(&self.seats);
+        for other in (0..seats.all.len()).filter(|other| *other != seat) {
+            let mut theirs = seats.all[other].tray.lock();
+            let half = theirs.next.len() / 2;
+            let mut taken = theirs.next.split_off(half);
+            drop(theirs);
+            if let Some(first) = taken.pop_front() {
+                let mut mine = seats.all[seat].tray.lock();
+                mine.next.extend(taken);
+                if !mine.next.is_empty() && !mine.lent {
+                    mine.lent = true;
+                    self.lent += 1;
+                }
+                return Some(first);
+            }
+        }
+        None
+    }
+
+    /// The next job that may be polled: ready, with a permit and its budget.
     fn choose(&mut self, now: Nanos, budget: &Budget, after: &mut After) -> Option<Arc<dyn Task>> {
         let waited = std::mem::take(&mut self.blocked);
         let chosen = loop {
@@ -437,9 +596,9 @@ impl Inner {
                 break self.pop_ready();
             };
             let Some(task) = self.queue.take(pick) else { break None };
-            if !self.start(&task, now, budget, after) {
-                continue;
-            }
+            // Somebody may ask to cancel it at this very moment: its runner finds the mark.
+            task.head().state().admit();
+            self.book(task.head());
             break Some(task);
         };
         if waited && !self.blocked {
@@ -449,27 +608,8 @@ impl Inner {
         chosen
     }
 
-    /// Books a job that was taken from the queue as running. False if it was cancelled at this very moment.
-    fn start(&mut self, task: &Arc<dyn Task>, now: Nanos, budget: &Budget, after: &mut After) -> bool {
-        let head = task.head();
-        head.state().start();
-        if head.state().is_cancelled() {
-            if !head.cost.is_none() {
-                after.nudge = budget.release(head.cost).or(after.nudge);
-            }
-            self.ledger.count(Outcome::Cancelled);
-            after.over.push((Arc::clone(task), Refusal::Cancelled(Cancellation::Asked)));
-            self.note_empty(after);
-            return false;
-        }
-        self.book(head, now);
-        true
-    }
-
-    /// Notes that a job runs from now on; its budget was taken.
-    fn book(&mut self, head: &Head, now: Nanos) {
-        // A clock that was read before the submission must not start a job before it came.
-        head.started.store(now.max(head.submitted.load(Relaxed)), Relaxed);
+    /// Notes that a job has a permit from now on; its budget was taken.
+    fn book(&mut self, head: &Head) {
         self.running += 1;
         if !head.cost.is_none() {
             self.used = self.used.plus(head.cost);
@@ -503,10 +643,11 @@ impl Inner {
             let level = if least { levels.next_back() } else { levels.next() }?;
             let task = level.pop_front()?;
             self.ready_len -= 1;
-            // Somebody may have cancelled it since.
-            if task.head().state().resume() {
+            // Somebody may have polled it to the end, or cancelled it.
+            if task.head().state().is_ready() {
                 return Some(task);
             }
+            self.shells = self.shells.saturating_sub(1);
         }
         None
     }
@@ -564,8 +705,15 @@ impl Inner {
         if self.phase == Phase::Closed {
             return;
         }
+        self.heed(task.head().priority as u8);
         self.push_ready(task);
         after.wake = self.take_idle();
+    }
+
+    /// Strikes off a job that its awaiter polled to the end, where it lay among the ready.
+    pub(super) fn retire_helped(&mut self, head: &Head, budget: &Budget, after: &mut After) {
+        self.shells += 1;
+        self.retire_outside(head, budget, after);
     }
 
     /// Strikes a job that had started off the books. Its end has been published.
@@ -582,16 +730,18 @@ impl Inner {
         }
         let outcome = head.outcome();
         self.ledger.count(outcome);
-        let (submitted, started) = (head.submitted.load(Relaxed), head.started.load(Relaxed));
-        let (waited, ran) = (started.saturating_sub(submitted), head.ended().saturating_sub(started));
+        let ended = head.ended();
+        // One that had a permit and was cancelled before its first poll never began.
+        let started = Some(head.started.load(Relaxed)).filter(|started| *started > 0).unwrap_or(ended);
+        let (waited, ran) = (started.saturating_sub(head.submitted.load(Relaxed)), ended.saturating_sub(started));
         self.waits.record(waited);
         self.runs.record(ran);
         self.run += (ran as f64 - self.run) / 16.0;
         self.window.ended(waited, ran, outcome);
-        if let Some(window) = self.window.close(head.ended(), self.running)
+        if let Some(window) = self.window.close(ended, self.running, &self.load)
             && window.peak * 2 >= self.ceiling
         {
-            let next = self.rule.update(self.ceiling, &window);
+            let next = ceiling::next(&mut *self.rule, self.ceiling, &window, self.limits.load_max);
             self.ceiling = next.clamp(self.limits.ceiling_min, self.limits.ceiling_max);
         }
         self.note_empty(after);
@@ -635,7 +785,10 @@ impl Inner {
         }
         let mut started = self.kept.drain();
         started.extend(self.ready.iter_mut().flat_map(std::mem::take));
-        self.ready_len = 0;
+        (self.ready_len, self.shells) = (0, 0);
+        for seat in &self.seats.all {
+            started.extend(seat.tray.lock().next.drain(..));
+        }
         started.extend(self.seated.iter().flatten().cloned());
         let idle = std::iter::from_fn(|| self.take_idle()).collect();
         Aborted { queued, started, idle }
@@ -665,8 +818,8 @@ impl Inner {
         self.rule = rule;
     }
 
-    pub(super) fn apply(&mut self, settings: &LaneSettings, ceiling: u32, limit: Cost, after: &mut After) {
-        self.limits = Limits::new(settings, ceiling, limit);
+    pub(super) fn apply(&mut self, settings: &LaneSettings, ceiling: u32, limit: Cost, budget: &Budget, after: &mut After) {
+        self.limits = Limits::new(settings, ceiling, limit, budget);
         self.queue.set_patience(crate::clock::nanos(settings.patience.get()));
         self.rule = crate::ceiling::rule(settings);
         self.ceiling = ceiling.clamp(self.limits.ceiling_min, self.limits.ceiling_max);
@@ -697,27 +850,50 @@ impl Inner {
     }
 
     pub(super) fn jobs(&self, limit: usize) -> Vec<Arc<dyn Task>> {
-        self.all().take(limit).cloned().collect()
+        let mut all = self.on_trays();
+        all.extend(self.others().take(limit.saturating_sub(all.len())).cloned());
+        all.truncate(limit);
+        all
     }
 
     pub(super) fn find(&self, id: u64) -> Option<Arc<dyn Task>> {
-        self.all().find(|task| task.head().id.load(Relaxed) == id).cloned()
+        let is = |task: &Arc<dyn Task>| task.head().id.load(Relaxed) == id;
+        self.on_trays().into_iter().find(is).or_else(|| self.others().find(|task| is(task)).cloned())
     }
 
-    fn all(&self) -> impl Iterator<Item = &Arc<dyn Task>> {
-        // A job that was pending once is among the kept, and may be seated or ready as well.
+    fn on_trays(&self) -> Vec<Arc<dyn Task>> {
+        let mut all: Vec<Arc<dyn Task>> = Vec::new();
+        for seat in &self.seats.all {
+            all.extend(seat.tray.lock().next.iter().filter(|task| is_listed(task)).cloned());
+        }
+        all
+    }
+
+    fn others(&self) -> impl Iterator<Item = &Arc<dyn Task>> {
         let others = self.seated.iter().flatten().chain(self.ready.iter().flatten());
-        let others = others.filter(|task| task.head().kept.load(Relaxed) == 0 && !task.head().state().is_ended());
-        others.chain(self.kept.iter()).chain(self.queue.iter())
+        others.filter(|task| is_listed(task)).chain(self.kept.iter()).chain(self.queue.iter())
     }
 }
 
+/// A job that was pending once is among the kept, and may be seated, ready or on a tray as well.
+fn is_listed(task: &Arc<dyn Task>) -> bool {
+    let head = task.head();
+    head.kept.load(Relaxed) == 0 && !head.state().is_ended()
+}
+
 impl Lane {
-    pub(super) fn next(self: &Arc<Self>, seat: usize, now: Nanos, last: Option<&Head>) -> Next {
+    pub(super) fn next(self: &Arc<Self>, seat: usize, now: Nanos, gone: &mut Vec<Arc<dyn Task>>) -> Next {
         let mut after = After::default();
-        let next = self.inner.lock().next(seat, now, last, &self.budget, &mut after);
+        let next = self.inner.lock().next(seat, now, gone, &self.budget, &mut after);
         self.finish(after);
         next
+    }
+
+    /// Takes back a tray, so that others find what lies on it.
+    pub(super) fn clear_tray(self: &Arc<Self>, seat: usize, gone: &mut Vec<Arc<dyn Task>>) {
+        let mut after = After::default();
+        self.inner.lock().leave_tray(seat, gone, &self.budget, &mut after);
+        self.finish(after);
     }
 
     pub(super) fn keep(&self, task: &Arc<dyn Task>) -> Result<(), Cancellation> {
@@ -728,10 +904,10 @@ impl Lane {
         self.inner.lock().cause()
     }
 
-    /// Strikes a job off the books without asking for another.
-    pub(super) fn retire(self: &Arc<Self>, head: &Head) {
+    /// Strikes a job off the books that its awaiter polled to the end.
+    pub(super) fn retire_helped(self: &Arc<Self>, head: &Head) {
         let mut after = After::default();
-        self.inner.lock().retire_outside(head, &self.budget, &mut after);
+        self.inner.lock().retire_helped(head, &self.budget, &mut after);
         self.finish(after);
     }
 }
