@@ -141,14 +141,14 @@ impl<T> Future for Handle<T> {
         let head = self.job.head();
         // An awaited job gives way like any other future that is always ready; short ones count a quarter, since giving way
         // costs more than they do.
-        if !runner::is_short() {
+        if runner::is_short() {
+            head.lane().help(head, || self.task());
+            ready!(head.poll_ended(context));
+        } else {
             let progress = ready!(tokio::task::coop::poll_proceed(context));
             head.lane().help(head, || self.task());
             ready!(head.poll_ended(context));
             progress.made_progress();
-        } else {
-            head.lane().help(head, || self.task());
-            ready!(head.poll_ended(context));
         }
         Poll::Ready(self.job.take().expect("a handle gives its result once"))
     }

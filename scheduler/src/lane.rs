@@ -239,18 +239,10 @@ impl Drop for Room {
 
 impl Lane {
     pub(crate) fn new(plan: Plan<'_>) -> Arc<Self> {
-        let Plan { kind, settings, ceiling, limit, runners, executor, clock, budget, lanes, load } = plan;
-        let seats = Seats::new(runners);
-        Arc::new(Self {
-            kind,
-            clock,
-            executor,
-            seats: Arc::clone(&seats),
-            lanes,
-            emptied: Notify::new(),
-            inner: Mutex::new(Inner::new(kind, settings, ceiling, limit, &budget, seats, load, ceiling::rule(settings))),
-            budget,
-        })
+        let seats = Seats::new(plan.runners);
+        let inner = Inner::new(&plan, Arc::clone(&seats), ceiling::rule(plan.settings));
+        let Plan { kind, executor, clock, budget, lanes, .. } = plan;
+        Arc::new(Self { kind, clock, executor, seats, budget, lanes, emptied: Notify::new(), inner: Mutex::new(inner) })
     }
 
     pub(crate) fn kind(&self) -> LaneKind {

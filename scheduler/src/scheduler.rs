@@ -106,7 +106,18 @@ impl Builder {
         lanes.set(all.each_ref().map(Arc::downgrade));
         let background = Arc::new(Background::new(clock, settings.background));
         let (kinds, meters) = (Kinds::default(), Meters::default());
-        Ok(Scheduler(Arc::new(Inner { name, machine, runtime, clock, load, budget, lanes: all, kinds, background, meters })))
+        Ok(Scheduler(Arc::new(Inner {
+            name,
+            machine,
+            runtime,
+            clock,
+            load,
+            budget,
+            lanes: all,
+            kinds,
+            background,
+            meters,
+        })))
     }
 }
 
@@ -424,7 +435,7 @@ impl Scheduler {
             background_open,
             background_kept,
             name: self.0.name.to_string(),
-            lanes: self.0.lanes.iter().map(|lane| lane.stats()).collect(),
+            lanes: self.0.lanes.iter().map(Lane::stats).collect(),
             cpu_used: used.cores(),
             cpu_peak: peak.cores(),
             cpu_limit: limit.cores(),

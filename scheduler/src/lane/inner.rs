@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::seat::{self, NOBODY, Seats};
 use super::slots::Slots;
-use super::{After, Lane, LaneKind, Refusal, Room};
+use super::{After, Lane, LaneKind, Plan, Refusal, Room};
 use crate::budget::Budget;
 use crate::ceiling::{self, Ceiling, Gathering};
 use crate::clock::Nanos;
@@ -141,16 +141,9 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    pub(super) fn new(
-        kind: LaneKind,
-        settings: &LaneSettings,
-        ceiling: u32,
-        limit: Cost,
-        budget: &Budget,
-        seats: Arc<Seats>,
-        load: Arc<Load>,
-        rule: Box<dyn Ceiling>,
-    ) -> Self {
+    pub(super) fn new(plan: &Plan<'_>, seats: Arc<Seats>, rule: Box<dyn Ceiling>) -> Self {
+        let Plan { kind, settings, ceiling, limit, .. } = *plan;
+        let (budget, load) = (&plan.budget, Arc::clone(&plan.load));
         let runners = seats.all.len();
         Self {
             kind,
@@ -516,7 +509,13 @@ impl Inner {
     }
 
     /// The same as the runner gives way to others.
-    pub(super) fn leave_tray(&mut self, seat: usize, gone: &mut Vec<Arc<dyn Task>>, budget: &Budget, after: &mut After) {
+    pub(super) fn leave_tray(
+        &mut self,
+        seat: usize,
+        gone: &mut Vec<Arc<dyn Task>>,
+        budget: &Budget,
+        after: &mut After,
+    ) {
         self.clear_tray(seat, gone, budget, after);
         if self.phase == Phase::Closed {
             return;
@@ -528,7 +527,13 @@ impl Inner {
     }
 
     /// Takes back what a runner has not polled, and strikes off what has ended.
-    pub(super) fn clear_tray(&mut self, seat: usize, gone: &mut Vec<Arc<dyn Task>>, budget: &Budget, after: &mut After) {
+    pub(super) fn clear_tray(
+        &mut self,
+        seat: usize,
+        gone: &mut Vec<Arc<dyn Task>>,
+        budget: &Budget,
+        after: &mut After,
+    ) {
         let seats = Arc::clone(&self.seats);
         let mut tray = seats.all[seat].tray.lock();
         if tray.lent {
@@ -587,25 +592,25 @@ impl Inner {
     /// The next job that may be polled: ready, with a permit and its budget.
     fn choose(&mut self, now: Nanos, budget: &Budget, after: &mut After) -> Option<Arc<dyn Task>> {
         let waited = std::mem::take(&mut self.blocked);
-        let chosen = loop {
-            let pick = if self.running < self.ceiling { self.queue.pick(now, 5) } else { None };
-            if let Some(task) = self.ready_before(pick) {
-                break Some(task);
-            }
-            let Some(pick) = self.fitting(pick, budget) else {
-                break self.pop_ready();
-            };
-            let Some(task) = self.queue.take(pick) else { break None };
-            // Somebody may ask to cancel it at this very moment: its runner finds the mark.
-            task.head().state().admit();
-            self.book(task.head());
-            break Some(task);
-        };
+        let chosen = self.choose_one(now, budget);
         if waited && !self.blocked {
             // Whether it got what it waited for or no longer wants it: the next lane may look.
             after.nudge = budget.leave(self.kind).or_else(|| budget.next()).or(after.nudge);
         }
         chosen
+    }
+
+    fn choose_one(&mut self, now: Nanos, budget: &Budget) -> Option<Arc<dyn Task>> {
+        let pick = if self.running < self.ceiling { self.queue.pick(now, 5) } else { None };
+        if let Some(task) = self.ready_before(pick) {
+            return Some(task);
+        }
+        let Some(pick) = self.fitting(pick, budget) else { return self.pop_ready() };
+        let task = self.queue.take(pick)?;
+        // Somebody may ask to cancel it at this very moment: its runner finds the mark.
+        task.head().state().admit();
+        self.book(task.head());
+        Some(task)
     }
 
     /// Notes that a job has a permit from now on; its budget was taken.
@@ -818,7 +823,14 @@ impl Inner {
         self.rule = rule;
     }
 
-    pub(super) fn apply(&mut self, settings: &LaneSettings, ceiling: u32, limit: Cost, budget: &Budget, after: &mut After) {
+    pub(super) fn apply(
+        &mut self,
+        settings: &LaneSettings,
+        ceiling: u32,
+        limit: Cost,
+        budget: &Budget,
+        after: &mut After,
+    ) {
         self.limits = Limits::new(settings, ceiling, limit, budget);
         self.queue.set_patience(crate::clock::nanos(settings.patience.get()));
         self.rule = crate::ceiling::rule(settings);

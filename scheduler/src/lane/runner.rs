@@ -78,7 +78,7 @@ impl Runner {
 
     /// Polls one job.
     fn turn(&mut self) -> Turn {
-        let next = match self.from_tray() {
+        let next = match self.take_from_tray() {
             Some(task) => Next::Run(task),
             None => self.lane.next(self.seat, self.now, &mut self.gone),
         };
@@ -94,7 +94,7 @@ impl Runner {
     }
 
     /// Lays down what has ended, and takes what is next, if nothing more important waits in the lane.
-    fn from_tray(&mut self) -> Option<Arc<dyn Task>> {
+    fn take_from_tray(&mut self) -> Option<Arc<dyn Task>> {
         let mut tray = self.lane.seats.all[self.seat].tray.lock();
         if let Some((last, busy)) = self.last.take() {
             tray.done.push(last);

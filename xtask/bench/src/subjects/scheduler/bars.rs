@@ -18,7 +18,8 @@ const SPAWNED: &str = "a job with priority and cost, not awaited: at most 0.75x 
 const FLOOD: &str = "an important job behind a flood of 1,000: starts within 100 us by half, within 1 ms by 99 of 100";
 const QUEUED: &str = "a million queued jobs: at most 200 B each beyond the closure; a critical one passes within 1 ms";
 const OVERLOAD: &str = "three times too much for 60 s: at least 95 % of the important work is still done in time";
-const CEILINGS: &str = "a ceiling that adapts: at least 90 % of the best fixed one after 10 s, also when the knee moves";
+const CEILINGS: &str =
+    "a ceiling that adapts: at least 90 % of the best fixed one after 10 s, also when the knee moves";
 const FIGURES: &str =
     "semaphore 8,000/s at 10, limiter 95 to 100 of 100/s, batches 2,000/s and at least 60 % more throughput";
 

@@ -51,7 +51,13 @@ impl Service {
         let inside = self.inside.fetch_add(1, Ordering::Relaxed) as f64 + 1.0;
         let knee = if self.moved { KNEE / 2.0 } else { KNEE };
         let mut times = match self.curve {
-            Curve::Constant => if self.moved { 1.5 } else { 1.0 },
+            Curve::Constant => {
+                if self.moved {
+                    1.5
+                } else {
+                    1.0
+                }
+            }
             Curve::Knee | Curve::Noisy => (inside / knee).max(1.0).powf(CROWDED),
         };
         if self.curve == Curve::Noisy {

@@ -156,10 +156,7 @@ pub(super) fn cases() -> Vec<Case> {
             Measure::higher("important in time", "of that without overload"),
             Measure::higher("all in time", "of the capacity"),
         ],
-        contenders: vec![
-            Contender::new("trimtab", Role::Ours, ours),
-            Contender::new("bare tokio", Role::Peer, bare),
-        ],
+        contenders: vec![Contender::new("trimtab", Role::Ours, ours), Contender::new("bare tokio", Role::Peer, bare)],
         rounds: Rounds::Exact(1),
     }]
 }

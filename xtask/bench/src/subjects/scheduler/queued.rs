@@ -64,7 +64,9 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case {
             name: "queued/memory".into(),
-            what: format!("{JOBS} jobs at five priorities wait; bytes asked of the allocator by job, its future taken off"),
+            what: format!(
+                "{JOBS} jobs at five priorities wait; bytes asked of the allocator by job, its future taken off"
+            ),
             threads: 2,
             measures: vec![Measure::lower("beyond the closure", "B")],
             contenders: vec![
@@ -79,7 +81,9 @@ pub(super) fn cases() -> Vec<Case> {
         },
         Case {
             name: "queued/critical".into(),
-            what: format!("from a permit that comes free to the start of a critical job that came last, {JOBS} before it"),
+            what: format!(
+                "from a permit that comes free to the start of a critical job that came last, {JOBS} before it"
+            ),
             threads: 2,
             measures: vec![Measure::lower("start", "us")],
             contenders: vec![Contender::new("trimtab", Role::Ours, |_| critical())],
