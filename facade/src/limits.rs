@@ -1,7 +1,7 @@
 //! Rate limits by name, with the rate of `[limit.NAME]`.
 //!
-//! One name is one limit of one kind: for all callers, for each key, or shared over a server. Settings of an open limit are
-//! read once; a change waits for the next start and says so.
+//! One name is one limit of one kind: for all callers, for each key, or shared over a server. A changed rate is
+//! that of the next call; the other settings of an open limit wait for the next start, and the change says so.
 
 use std::any::{Any, type_name};
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use trimtab_config::{Change, Profile, Settings};
 #[cfg(any(feature = "postgres", feature = "redis"))]
 use trimtab_limit::SharedLimit;
 use trimtab_limit::clock::DefaultClock;
-use trimtab_limit::{KeyedLimit, Limit, LimitSettings, LimitStats};
+use trimtab_limit::{BuildError, KeyedLimit, Limit, LimitSettings, LimitStats, Rate};
 
 use crate::error::{NAMES_MAX, OpenError};
 use crate::settings::TrimtabSettings;
@@ -26,7 +26,9 @@ pub(crate) trait AnyLimit: Send + Sync {
     fn kind(&self) -> &'static str;
     fn type_name(&self) -> &'static str;
     #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "for the console"))]
+    /// With the rate of now.
     fn settings(&self) -> LimitSettings;
+    fn set_rate(&self, rate: Rate) -> Result<(), BuildError>;
     fn stats(&self) -> LimitStats;
     fn publish_metrics(&self);
     fn as_any(&self) -> &dyn Any;
@@ -42,7 +44,12 @@ macro_rules! any_limit {
                 type_name::<Self>()
             }
             fn settings(&self) -> LimitSettings {
-                Self::settings(self).clone()
+                let mut settings = Self::settings(self).clone();
+                settings.rate = self.rate();
+                settings
+            }
+            fn set_rate(&self, rate: Rate) -> Result<(), BuildError> {
+                Self::set_rate(self, rate)
             }
             fn stats(&self) -> LimitStats {
                 Self::stats(self)
@@ -123,7 +130,7 @@ impl Limits {
         &self,
         name: &str,
         defaults: Option<LimitSettings>,
-        make: impl FnOnce(LimitSettings) -> Result<L, trimtab_limit::BuildError>,
+        make: impl FnOnce(LimitSettings) -> Result<L, BuildError>,
     ) -> Result<L, OpenError> {
         if let Some(limit) = self.known(name)? {
             return Ok(limit);
@@ -147,9 +154,17 @@ impl Limits {
         self.state.read().open.iter().map(|(name, limit)| (name.clone(), Arc::clone(limit))).collect()
     }
 
-    /// Notes changed sections for limits that are not open yet.
+    /// Notes changed sections for limits that are not open yet, and gives open ones their changed rates.
     pub(crate) fn follow(&self, change: &Change<TrimtabSettings>) {
         self.state.write().declared.clone_from(&change.new.limit);
+        for (name, limit) in self.list() {
+            let Some(new) = change.new.limit.get(&name).map(|section| section.rate) else { continue };
+            if change.old.limit.get(&name).map(|section| section.rate) != Some(new)
+                && let Err(reason) = limit.set_rate(new)
+            {
+                tracing::warn!(limit = name, %reason, "the changed rate was refused, the old one stays");
+            }
+        }
     }
 
     pub(crate) fn publish_metrics(&self) {

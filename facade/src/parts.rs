@@ -2,6 +2,7 @@
 //! publishes, shows and stops them, so that the rest of the house need not know which are there.
 
 use trimtab_config::{Change, Loaded};
+use trimtab_monitor::Sample;
 
 use crate::error::StartError;
 use crate::settings::TrimtabSettings;
@@ -56,6 +57,19 @@ impl Parts {
         self.locks.follow(change);
         #[cfg(feature = "limit")]
         self.limits.follow(change);
+    }
+
+    /// Tells the parts how busy the machine is.
+    pub(crate) fn hear(&self, sample: &Sample) {
+        let _ = sample;
+        // Whichever is nearer to its end: the cores of the machine, or the quota of this process.
+        #[cfg(feature = "scheduler")]
+        {
+            let shares = [sample.machine.cpu_share, sample.process.cpu_quota_share];
+            if let Some(load) = shares.into_iter().flatten().reduce(f64::max) {
+                self.lanes.scheduler.set_load(load);
+            }
+        }
     }
 
     /// Publishes the numbers of all parts.

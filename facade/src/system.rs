@@ -121,6 +121,7 @@ impl Trimtab {
                 caches.publish_metrics();
                 pools.tick();
                 pools.publish_metrics();
+                parts.hear(&tick.sample);
                 parts.publish_metrics();
                 watch.look(&parts, &live.current());
                 if let Some(why) = live.last_error() {

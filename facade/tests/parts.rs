@@ -167,7 +167,12 @@ async fn one_name_is_one_limit_of_one_kind() {
     let shared = tt.limit("far").expect_err("its section names a server").to_string();
     assert!(shared.contains("limit.far.url") && !shared.contains("localhost"), "{shared}");
     let changes = tt.live().patch(json!({"limit": {"logins": {"rate": "2/s"}}})).expect("sound");
-    assert!(changes.iter().all(|change| change.restart), "an open limit keeps its rate, and the change says so");
+    assert!(!changes.is_empty() && changes.iter().all(|change| !change.restart), "a rate changes at once");
+    let ada = "ada".to_owned();
+    assert_eq!(logins.rate(), "2/s".parse().expect("a rate"));
+    assert!(logins.check(&"grace".to_owned()).is_ok() && logins.check(&ada).is_err(), "what was used stays used");
+    let changes = tt.live().patch(json!({"limit": {"logins": {"keys_max": 77}}})).expect("sound");
+    assert!(changes.iter().all(|change| change.restart), "an open limit keeps its bounds, and the change says so");
     tt.shutdown().await;
 }
 
@@ -277,6 +282,18 @@ mod over_http {
         serde_json::from_str(&text).expect("JSON")
     }
 
+    /// Waits until so many jobs are in the books: a result is handed over before its job is struck off them.
+    async fn counted(tt: &trimtab::Trimtab, jobs: u64) {
+        let is_counted = || {
+            let stats = tt.scheduler().stats();
+            let ended = stats.kinds.iter().map(|kind| kind.ended).sum::<u64>();
+            ended >= jobs && stats.lanes.iter().all(|lane| lane.running == 0)
+        };
+        while !is_counted() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     #[tokio::test]
     async fn a_guarded_api_works_on_a_lane_behind_a_breaker_and_under_a_limit() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -312,6 +329,7 @@ mod over_http {
         let (status, _, text) = send(&mut app, Method::POST, "/api/calls/snapshots/breaker", body).await;
         assert_eq!(status, StatusCode::OK, "{text}");
 
+        counted(&tt, 6).await;
         let lanes = get(&mut app, "/api/lanes").await;
         let kinds = lanes["kinds"].as_array().expect("kinds");
         assert!(kinds.iter().any(|kind| kind["name"] == "snapshot" && kind["ended"] == 6), "{lanes}");
@@ -357,6 +375,7 @@ mod over_http {
         tt.limit("mails").expect("a limit").check().expect("the first");
         tt.call("orders").expect("a call").call(|| async { Ok::<_, ()>(()) }).await.expect("works");
         tt.scheduler().submit(trimtab::scheduler::Job::cpu(|| ()).name("render")).await.expect("done");
+        counted(&tt, 1).await;
 
         let settings = get(&mut app, "/api/config").await.to_string();
         for part in ["scheduler.io.ceiling", "call.orders.breaker.window", "lock.jobs.lease", "limit.mails.rate"] {

@@ -24,11 +24,24 @@ fn refused(answer: &Answer, status: StatusCode, kind: &str) -> Value {
     answer.json()
 }
 
+/// Waits until so many jobs are in the books: a result is handed over before its job is struck off them.
+async fn counted(scheduler: &Scheduler, jobs: u64) {
+    let is_counted = || {
+        let stats = scheduler.stats();
+        stats.kinds.iter().map(|kind| kind.ended).sum::<u64>() >= jobs
+            && stats.lanes.iter().all(|lane| lane.running == 0)
+    };
+    while !is_counted() {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn lanes_are_listed_and_their_ceilings_set_within_their_bounds() {
     let scheduler = Scheduler::new("app").expect("a scheduler");
     let app = app(&scheduler);
     scheduler.submit(Job::cpu(|| ()).name("render")).await.expect("done");
+    counted(&scheduler, 1).await;
     let body = get(&app, "/api/lanes").await.json();
     let names: Vec<_> = body["lanes"].as_array().expect("lanes").iter().map(|lane| lane["name"].clone()).collect();
     assert_eq!(names, LaneKind::ALL.map(|lane| Value::from(lane.label())));
