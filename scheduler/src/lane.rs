@@ -7,6 +7,8 @@
 //! Every job ends exactly once, since to end it one must own it (`job/state`), and every end is counted
 //! in the same critical section that takes the job off the lane's books.
 
+mod choice;
+mod entry;
 mod inner;
 pub(crate) mod runner;
 mod seat;

@@ -76,7 +76,10 @@ fn ours(turn: &Turn) -> Result<Vec<f64>, String> {
     }
     drop(inside);
     let figures = probe(turn, |came, sender| {
-        let job = Job::io(async move { drop(sender.send(came.elapsed())) }).priority(Priority::High);
+        let job = Job::io(async move {
+            let _ = sender.send(came.elapsed());
+        })
+        .priority(Priority::High);
         scheduler.submit(job).detach();
     });
     stop.store(true, Ordering::Relaxed);
@@ -99,7 +102,9 @@ fn bare(turn: &Turn, apart: bool) -> Result<Vec<f64>, String> {
     drop(inside);
     let figures = probe(turn, |came, sender| {
         let runtime = if apart { &second } else { &flooded };
-        drop(runtime.spawn(async move { drop(sender.send(came.elapsed())) }));
+        drop(runtime.spawn(async move {
+            let _ = sender.send(came.elapsed());
+        }));
     });
     stop.store(true, Ordering::Relaxed);
     figures
