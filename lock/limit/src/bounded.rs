@@ -125,7 +125,7 @@ impl<K: Hash + Eq + Clone> BoundedStore<K> {
     pub fn top(&self, count: usize) -> Vec<KeyUsage<K>> {
         let mut top = Vec::new();
         for shard in &self.inner.shards {
-            for (key, entry) in shard.lock().keys.iter() {
+            for (key, entry) in &shard.lock().keys {
                 let total = entry.permits.saturating_add(entry.refused);
                 KeyUsage::offer(&mut top, count, total, || KeyUsage::new(key.clone(), entry.permits, entry.refused));
             }

@@ -33,6 +33,7 @@ fn post(server: &Server, path: &str) -> u16 {
 fn have_ended(server: &Server, kind: &str, jobs: u64) -> bool {
     let deadline = Instant::now() + Duration::from_secs(10);
     while ended(server, kind) < jobs && Instant::now() < deadline {
+        // Another process works; it has no clock of ours to wind.
         std::thread::sleep(Duration::from_millis(20));
     }
     ended(server, kind) == jobs
