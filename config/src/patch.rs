@@ -104,7 +104,8 @@ pub struct Template {
 }
 
 impl Template {
-    /// Entries at `path` (which ends in `*`) start from `defaults`.
+    /// Entries at `path` (which ends in `*`) start from `defaults`. A last segment with a question mark stands for a table that
+    /// may be absent: `call.*.breaker?` gives defaults to those that somebody has written, and makes none.
     pub fn new(path: impl Into<String>, defaults: impl Serialize) -> Self {
         Self { entry: Entry { path: path.into(), value: to_tree(&defaults), reason: None } }
     }

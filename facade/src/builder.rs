@@ -34,11 +34,12 @@ pub struct Builder {
     loader: Loader<TrimtabSettings>,
     watch_file: bool,
     recorder: bool,
+    guarded: bool,
 }
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        Self { loader: Loader::new(), watch_file: true, recorder: true }
+        Self { loader: Loader::new(), watch_file: true, recorder: true, guarded: false }
     }
 
     /// Everything that a loader was told, for example by a command line.
@@ -106,6 +107,18 @@ impl Builder {
         self
     }
 
+    /// Whether the HTTP API stands behind this system's own parts, as far as their features are on. Default false.
+    ///
+    /// Its heavy requests are then jobs of the cpu lane, files of snapshots are behind the breaker of the call `snapshots`, and
+    /// each peer's requests, those for entries excepted, are limited by the limit `admin`. Sections `[call.snapshots]` and
+    /// `[limit.admin]` say how. For a program that is little but its HTTP API: where jobs of your own fill the lane, an
+    /// operator's requests wait behind those that run.
+    #[cfg(feature = "admin")]
+    pub fn guarded_admin(mut self, guarded: bool) -> Self {
+        self.guarded = guarded;
+        self
+    }
+
     /// Reads and checks the settings, and starts what they ask for.
     ///
     /// # Errors
@@ -130,7 +143,7 @@ impl Builder {
         if follow {
             live.watch()?;
         }
-        Trimtab::assemble(live)
+        Trimtab::assemble(live, self.guarded)
     }
 
     fn with(self, change: impl FnOnce(Loader<TrimtabSettings>) -> Loader<TrimtabSettings>) -> Self {

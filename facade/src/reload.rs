@@ -8,6 +8,7 @@ use trimtab_config::{Change, Live, Profile, Settings, Subscription};
 use trimtab_monitor::Monitor;
 use trimtab_pool::Pools;
 
+use crate::parts::Parts;
 use crate::settings::TrimtabSettings;
 use crate::system::bounded;
 
@@ -20,6 +21,17 @@ pub(crate) const RESTART_ONLY: &[&str] = &[
     "cache.*.compress_above",
     "cache.*.metrics",
     "pool.*.initial",
+    "scheduler.cpu_threads",
+    "scheduler.cpu_nice",
+    "lock.*",
+    "limit.*.keys_max",
+    "limit.*.url",
+    "limit.*.leased",
+    "limit.*.leased_for",
+    "limit.*.fallback",
+    "limit.*.timeout",
+    "limit.*.retry_after",
+    "limit.*.metrics",
     "server.*",
     "log.*",
 ];
@@ -30,12 +42,19 @@ pub(crate) struct Reload {
 }
 
 impl Reload {
-    pub(crate) fn follow(live: &Live<TrimtabSettings>, caches: &Caches, pools: &Pools, monitor: &Monitor) -> Self {
-        let (caches, pools, monitor) = (caches.clone(), pools.clone(), monitor.clone());
+    pub(crate) fn follow(
+        live: &Live<TrimtabSettings>,
+        caches: &Caches,
+        pools: &Pools,
+        parts: &Parts,
+        monitor: &Monitor,
+    ) -> Self {
+        let (caches, pools, parts, monitor) = (caches.clone(), pools.clone(), parts.clone(), monitor.clone());
         let profile = live.loaded().profile;
         let subscription = live.on_change(move |change| {
             apply(change, profile, &caches, &monitor);
             crate::pools::follow(change, &pools);
+            parts.follow(change);
         });
         Self { _subscription: subscription }
     }

@@ -71,10 +71,12 @@ impl Server {
     /// Dropping the future closes the listener; open connections go on until their request ends.
     pub async fn run(self) {
         let Self { listener, router, system, .. } = self;
+        // Until the last request is answered jobs are taken and locks are kept.
+        let _serving = system.serving();
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let graceful = GracefulShutdown::new();
-        // Wrong tokens are counted by peer; where there is no token, nobody asks who it is.
-        let tell_peer = system.settings().server.token.is_some();
+        // Wrong tokens, and where there is a limit requests, are counted by peer; else nobody asks who it is.
+        let tell_peer = system.settings().server.token.is_some() || system.counts_peers();
         loop {
             let (stream, peer, permit) = tokio::select! {
                 () = system.closing() => break,

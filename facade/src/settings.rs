@@ -11,8 +11,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trimtab_cache::{BudgetSettings, CacheSettings};
 use trimtab_config::{MemoryLimit, Problems, Profile, Settings, Share, Template};
+#[cfg(feature = "limit")]
+use trimtab_limit::LimitSettings;
+#[cfg(feature = "lock")]
+use trimtab_lock::LockSettings;
 use trimtab_monitor::MonitorSettings;
 use trimtab_pool::PoolSettings;
+#[cfg(feature = "scheduler")]
+use trimtab_scheduler::{BreakerSettings, BulkheadSettings, CallSettings, RetrySettings, SchedulerSettings};
 
 /// The whole of `trimtab.toml`.
 ///
@@ -34,6 +40,18 @@ pub struct TrimtabSettings {
     pub budget: BudgetSettings,
     /// Named pools: `[pool.orders]` gives the pool `orders` its sizes and time limits.
     pub pool: BTreeMap<String, PoolSettings>,
+    /// Lanes for jobs: ceilings, queues, budgets.
+    #[cfg(feature = "scheduler")]
+    pub scheduler: SchedulerSettings,
+    /// Named calls: `[call.orders]` puts retries, a time-out, a breaker, a pace and a bulkhead around the call `orders`.
+    #[cfg(feature = "scheduler")]
+    pub call: BTreeMap<String, CallSettings>,
+    /// Named groups of locks: `[lock.jobs]` says where the locks of the group `jobs` are kept.
+    #[cfg(feature = "lock")]
+    pub lock: BTreeMap<String, LockSettings>,
+    /// Named rate limits: `[limit.logins]` gives the limit `logins` its rate.
+    #[cfg(feature = "limit")]
+    pub limit: BTreeMap<String, LimitSettings>,
     /// Sampling, history and pressure thresholds.
     pub monitor: MonitorSettings,
     /// The HTTP API and the dashboard.
@@ -87,6 +105,14 @@ impl Settings for TrimtabSettings {
             cache: BTreeMap::new(),
             budget: BudgetSettings::for_profile(profile),
             pool: BTreeMap::new(),
+            #[cfg(feature = "scheduler")]
+            scheduler: SchedulerSettings::for_profile(profile),
+            #[cfg(feature = "scheduler")]
+            call: BTreeMap::new(),
+            #[cfg(feature = "lock")]
+            lock: BTreeMap::new(),
+            #[cfg(feature = "limit")]
+            limit: BTreeMap::new(),
             monitor: MonitorSettings::for_profile(profile),
             #[cfg(feature = "admin")]
             server: trimtab_admin::AdminSettings::for_profile(profile),
@@ -99,6 +125,17 @@ impl Settings for TrimtabSettings {
         vec![
             Template::new("cache.*", CacheSettings::for_profile(profile)),
             Template::new("pool.*", PoolSettings::for_profile(profile)),
+            // A call has only the manners that somebody wrote; what is left out of one comes from the profile.
+            #[cfg(feature = "scheduler")]
+            Template::new("call.*.retry?", RetrySettings::for_profile(profile)),
+            #[cfg(feature = "scheduler")]
+            Template::new("call.*.breaker?", BreakerSettings::for_profile(profile)),
+            #[cfg(feature = "scheduler")]
+            Template::new("call.*.bulkhead?", BulkheadSettings::for_profile(profile)),
+            #[cfg(feature = "lock")]
+            Template::new("lock.*", LockSettings::for_profile(profile)),
+            #[cfg(feature = "limit")]
+            Template::new("limit.*", LimitSettings::for_profile(profile)),
         ]
     }
 
@@ -115,12 +152,16 @@ impl Settings for TrimtabSettings {
             }
         }
         problems.within("budget", |problems| self.budget.check(problems));
-        for (name, pool) in &self.pool {
-            if let Err(error) = trimtab_config::check_name("pool", name) {
-                problems.report(format!("pool.{name}"), name, error.to_string());
-            }
-            problems.within(&format!("pool.{name}"), |problems| pool.check(problems));
+        check_named("pool", "pool", &self.pool, problems);
+        #[cfg(feature = "scheduler")]
+        {
+            problems.within("scheduler", |problems| self.scheduler.check(problems));
+            check_named("call", "call", &self.call, problems);
         }
+        #[cfg(feature = "lock")]
+        check_named("lock", "lock group", &self.lock, problems);
+        #[cfg(feature = "limit")]
+        check_named("limit", "limit", &self.limit, problems);
         problems.within("monitor", |problems| self.monitor.check(problems));
         #[cfg(feature = "admin")]
         problems.within("server", |problems| self.server.check(problems));
@@ -134,5 +175,16 @@ impl Settings for TrimtabSettings {
 
     fn restart_only() -> &'static [&'static str] {
         crate::reload::RESTART_ONLY
+    }
+}
+
+/// Checks every entry of a section of named things, and the names.
+fn check_named<S: Settings>(section: &str, what: &'static str, named: &BTreeMap<String, S>, problems: &mut Problems) {
+    for (name, settings) in named {
+        let path = format!("{section}.{name}");
+        if let Err(error) = trimtab_config::check_name(what, name) {
+            problems.report(path.clone(), name, error.to_string());
+        }
+        problems.within(&path, |problems| settings.check(problems));
     }
 }

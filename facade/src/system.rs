@@ -12,10 +12,12 @@ use trimtab_pool::Pools;
 
 use crate::builder::Builder;
 use crate::error::StartError;
+use crate::parts::Parts;
 use crate::relief::{Relief, Relieved};
 use crate::reload::Reload;
 use crate::settings::TrimtabSettings;
-use crate::shutdown::Closing;
+use crate::shutdown::{Closing, Stopped};
+use crate::watch::Watch;
 
 /// A running system. Clones are cheap and speak of the same one.
 ///
@@ -41,8 +43,11 @@ struct Inner {
     live: Live<TrimtabSettings>,
     caches: Caches,
     pools: Pools,
+    parts: Parts,
     monitor: Monitor,
     housekeeping: CallbackId,
+    /// On which it stops.
+    runtime: tokio::runtime::Handle,
     budget: Option<Arc<MemoryBudget>>,
     closing: Closing,
     started: Instant,
@@ -86,13 +91,14 @@ impl Trimtab {
     }
 
     /// Puts the parts together; the builder has read the settings.
-    pub(crate) fn assemble(live: Live<TrimtabSettings>) -> Result<Self, StartError> {
+    pub(crate) fn assemble(live: Live<TrimtabSettings>, guarded: bool) -> Result<Self, StartError> {
         let settings = live.current();
         let caches = Caches::new();
         for (name, cache) in &settings.cache {
             caches.declare(name, cache.clone())?;
         }
         let pools = crate::pools::declared(&settings, live.loaded().profile)?;
+        let parts = Parts::start(&live.loaded())?;
         let monitor =
             Monitor::builder().settings(settings.monitor.clone()).memory_limit(settings.memory.limit).start()?;
         // Once a tick: what has expired goes, a bounded number; the counts of all caches are published; and a settings
@@ -101,6 +107,7 @@ impl Trimtab {
         let budget = settings.budget.build()?.map(Arc::new);
         let housekeeping = monitor.on_tick({
             let (caches, pools, live, budget) = (caches.clone(), pools.clone(), live.clone(), budget.clone());
+            let (parts, watch) = (parts.clone(), Watch::new(monitor.health()));
             let relief = Arc::new(Relief::default());
             let settings = monitor.health().component("settings", Need::Optional);
             move |tick| {
@@ -114,6 +121,9 @@ impl Trimtab {
                 caches.publish_metrics();
                 pools.tick();
                 pools.publish_metrics();
+                parts.hear(&tick.sample);
+                parts.publish_metrics();
+                watch.look(&parts, &live.current());
                 if let Some(why) = live.last_error() {
                     settings.degraded(format!("changed settings were refused, the old ones stay: {why}"));
                 } else {
@@ -121,9 +131,13 @@ impl Trimtab {
                 }
             }
         });
-        let reload = Reload::follow(&live, &caches, &pools, &monitor);
+        let reload = Reload::follow(&live, &caches, &pools, &parts, &monitor);
         #[cfg(feature = "admin")]
-        let console = crate::view::console(&live, &caches, &monitor).with_pools(pools.clone());
+        let console = parts.show(crate::view::console(&live, &caches, &monitor).with_pools(pools.clone()));
+        #[cfg(feature = "admin")]
+        let console = if guarded { parts.guard(console, live.loaded().profile)? } else { console };
+        #[cfg(not(feature = "admin"))]
+        let _ = guarded;
         #[cfg(feature = "admin")]
         let console = match &budget {
             Some(budget) => console.with_budget(Arc::clone(budget)),
@@ -134,8 +148,10 @@ impl Trimtab {
                 live,
                 caches,
                 pools,
+                parts,
                 monitor,
                 housekeeping,
+                runtime: tokio::runtime::Handle::current(),
                 closing: Closing::new(),
                 started,
                 budget,
@@ -383,6 +399,7 @@ impl Trimtab {
     /// [`ServeError`](crate::ServeError) when the port is in use or refused.
     #[cfg(feature = "admin")]
     pub async fn serve(&self) -> Result<(), crate::ServeError> {
+        let _serving = self.serving();
         self.bind().await?.run().await;
         self.save_snapshots().await;
         Ok(())
@@ -403,21 +420,60 @@ impl Trimtab {
         self.inner.closing.closed().await;
     }
 
-    /// Stops: readiness turns false, servers finish their open requests, the monitor ends.
+    /// Stops: readiness turns false, servers finish their open requests, jobs finish within ten seconds or are cancelled, locks
+    /// are given back or taken from their holders, the monitor ends; answers what became of jobs and locks.
     ///
-    /// Caches stay usable for whoever holds one. Further calls wait for the same end.
+    /// Caches stay usable for whoever holds one. Further calls wait for the same end, and are answered the same.
     ///
     /// # Cancel safety
     ///
     /// Cancel-safe: once called, everything ends whether or not anyone waits.
-    pub async fn shutdown(&self) {
+    pub async fn shutdown(&self) -> Stopped {
         self.health().drain();
-        if self.inner.closing.close() {
+        if let Some(report) = self.inner.closing.close() {
             #[cfg(feature = "admin")]
             self.inner.console.close();
-            self.inner.monitor.remove_callback(self.inner.housekeeping);
+            let system = self.clone();
+            self.inner.runtime.spawn(async move {
+                system.inner.closing.served().await;
+                let stopped = system.inner.parts.stop().await;
+                system.inner.monitor.remove_callback(system.inner.housekeeping);
+                system.inner.monitor.shutdown().await;
+                tracing::debug!("{stopped}");
+                report.send_replace(Some(stopped));
+            });
         }
-        self.inner.monitor.shutdown().await;
+        self.inner.closing.stopped().await
+    }
+
+    /// The parts that features switch on.
+    #[cfg(any(feature = "scheduler", feature = "lock", feature = "limit"))]
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.inner.parts
+    }
+
+    /// Says that a server of your own answers requests: a stop takes jobs and keeps locks until what this returns is dropped,
+    /// for [`SERVING_MAX`](crate::SERVING_MAX) at most. [`serve`](Self::serve) and [`bind`](Self::bind) do so by themselves.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let tt = trimtab::Trimtab::builder().no_file().start().await?;
+    /// let serving = tt.serving();
+    /// // axum::serve(listener, app).with_graceful_shutdown(async move { tt.closing().await }).await?;
+    /// drop(serving);
+    /// # tt.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn serving(&self) -> crate::Serving {
+        self.inner.closing.serving()
+    }
+
+    /// Whether requests are counted by peer.
+    #[cfg(feature = "admin")]
+    pub(crate) fn counts_peers(&self) -> bool {
+        self.inner.console.counts_peers()
     }
 
     /// Shuts down on ctrl-C or SIGTERM. A second signal ends the program at once, with exit status 130.

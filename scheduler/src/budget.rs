@@ -4,86 +4,158 @@
 //! large job of one lane is not starved by small ones of another. A release tells the first lane in the queue to look again.
 
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use parking_lot::Mutex;
 
 use crate::job::Cost;
 use crate::lane::LaneKind;
 
+/// One resource: what there is, what is taken, and the most that ever was.
+#[derive(Debug)]
+struct Stock {
+    total: AtomicU64,
+    used: AtomicU64,
+    peak: AtomicU64,
+}
+
+impl Stock {
+    fn new(total: u64) -> Self {
+        Self { total: AtomicU64::new(total), used: AtomicU64::new(0), peak: AtomicU64::new(0) }
+    }
+
+    /// Never shows more than there is, not even for a moment.
+    fn take(&self, amount: u64) -> bool {
+        if amount == 0 {
+            return true;
+        }
+        let total = self.total.load(SeqCst);
+        let mut used = self.used.load(SeqCst);
+        loop {
+            let next = used.saturating_add(amount);
+            if next > total {
+                return false;
+            }
+            match self.used.compare_exchange_weak(used, next, SeqCst, SeqCst) {
+                Ok(_) => {
+                    if next > self.peak.load(SeqCst) {
+                        self.peak.fetch_max(next, SeqCst);
+                    }
+                    return true;
+                }
+                Err(other) => used = other,
+            }
+        }
+    }
+
+    fn release(&self, amount: u64) {
+        if amount > 0 {
+            self.used.fetch_sub(amount, SeqCst);
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Budget {
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    total: Cost,
-    used: Cost,
-    peak: Cost,
-    waiting: VecDeque<LaneKind>,
-}
-
-impl Inner {
-    /// Who may look again.
-    fn first(&self) -> Option<LaneKind> {
-        self.waiting.front().copied()
-    }
+    milli: Stock,
+    memory: Stock,
+    /// Whether a lane waits. While none does, jobs of one resource pass without the lock.
+    queued: AtomicBool,
+    waiting: Mutex<VecDeque<LaneKind>>,
 }
 
 impl Budget {
     pub(crate) fn new(total: Cost) -> Self {
-        Self { inner: Mutex::new(Inner { total, used: Cost::NONE, peak: Cost::NONE, waiting: VecDeque::new() }) }
+        Self {
+            milli: Stock::new(u64::from(total.milli())),
+            memory: Stock::new(total.memory_bytes()),
+            queued: AtomicBool::new(false),
+            waiting: Mutex::new(VecDeque::new()),
+        }
     }
 
     /// All, what is taken, and the most that ever was.
     pub(crate) fn usage(&self) -> (Cost, Cost, Cost) {
-        let inner = self.inner.lock();
-        (inner.total, inner.used, inner.peak)
+        let of = |get: fn(&Stock) -> &AtomicU64| {
+            let milli = get(&self.milli).load(SeqCst);
+            Cost::raw(u32::try_from(milli).unwrap_or(u32::MAX), get(&self.memory).load(SeqCst))
+        };
+        (of(|stock| &stock.total), of(|stock| &stock.used), of(|stock| &stock.peak))
+    }
+
+    /// Takes both, or nothing. What it takes for a moment others may miss, so that only one at a time may do it.
+    fn take_both(&self, cost: Cost) -> bool {
+        let milli = u64::from(cost.milli());
+        let taken = self.milli.take(milli);
+        if taken && !self.memory.take(cost.memory_bytes()) {
+            self.milli.release(milli);
+            return false;
+        }
+        taken
     }
 
     /// Takes `cost` for a job of `lane`, or notes that the lane waits.
+    #[inline]
     pub(crate) fn take(&self, lane: LaneKind, cost: Cost) -> bool {
-        let mut inner = self.inner.lock();
-        let first = inner.first();
-        let used = inner.used.plus(cost);
-        let may = first.is_none_or(|first| first == lane) && used.fits(inner.total);
-        if may {
-            inner.used = used;
-            inner.peak =
-                Cost::raw(inner.peak.milli().max(used.milli()), inner.peak.memory_bytes().max(used.memory_bytes()));
-            if first.is_some() {
-                inner.waiting.pop_front();
+        if !self.queued.load(SeqCst) {
+            let taken = match (cost.milli(), cost.memory_bytes()) {
+                (milli, 0) => self.milli.take(u64::from(milli)),
+                (0, memory) => self.memory.take(memory),
+                _ => false,
+            };
+            if taken {
+                return true;
             }
-        } else if !inner.waiting.contains(&lane) {
-            inner.waiting.push_back(lane);
         }
-        may
+        self.take_in_line(lane, cost)
+    }
+
+    #[cold]
+    fn take_in_line(&self, lane: LaneKind, cost: Cost) -> bool {
+        let mut waiting = self.waiting.lock();
+        let first = waiting.front().copied();
+        if first.is_none_or(|first| first == lane) {
+            // Whoever releases looks at the mark after it has released: so the mark first, and then another look.
+            self.queued.store(true, SeqCst);
+            if self.take_both(cost) {
+                waiting.pop_front();
+                self.queued.store(!waiting.is_empty(), SeqCst);
+                return true;
+            }
+        }
+        if !waiting.contains(&lane) {
+            waiting.push_back(lane);
+        }
+        false
     }
 
     /// Gives back what a job took. The lane to wake, if one waits.
+    #[inline]
     pub(crate) fn release(&self, cost: Cost) -> Option<LaneKind> {
-        let mut inner = self.inner.lock();
-        inner.used = inner.used.minus(cost);
-        inner.first()
+        self.milli.release(u64::from(cost.milli()));
+        self.memory.release(cost.memory_bytes());
+        self.next()
     }
 
     /// The lane no longer waits: its next job needs nothing, or is gone. The lane to wake, if the way is free for it now.
     pub(crate) fn leave(&self, lane: LaneKind) -> Option<LaneKind> {
-        let mut inner = self.inner.lock();
-        let before = inner.first();
-        inner.waiting.retain(|waiting| *waiting != lane);
-        if before == Some(lane) { inner.first() } else { None }
+        let mut waiting = self.waiting.lock();
+        let before = waiting.front().copied();
+        waiting.retain(|waiting| *waiting != lane);
+        self.queued.store(!waiting.is_empty(), SeqCst);
+        if before == Some(lane) { waiting.front().copied() } else { None }
     }
 
     /// Who is first in the queue of lanes.
     pub(crate) fn next(&self) -> Option<LaneKind> {
-        self.inner.lock().first()
+        if self.queued.load(SeqCst) { self.waiting.lock().front().copied() } else { None }
     }
 
     pub(crate) fn set_total(&self, total: Cost) -> Option<LaneKind> {
-        let mut inner = self.inner.lock();
-        inner.total = total;
-        inner.first()
+        self.milli.total.store(u64::from(total.milli()), SeqCst);
+        self.memory.total.store(total.memory_bytes(), SeqCst);
+        self.next()
     }
 }
 

@@ -16,6 +16,7 @@ pub use gradient::Gradient;
 use crate::clock::{Nanos, duration};
 use crate::config::{Adaptation, LaneSettings};
 use crate::job::Outcome;
+use crate::load::Load;
 
 /// A window lasts so long at least…
 const WINDOW: Nanos = 100_000_000;
@@ -40,6 +41,8 @@ pub struct Window {
     pub queued: Duration,
     /// The most that ran at the same time.
     pub peak: u32,
+    /// How loaded the machine is, if somebody says so: [`Scheduler::set_load`](crate::Scheduler::set_load). 1 for full.
+    pub load: Option<f64>,
 }
 
 /// Finds the ceiling of a lane. Implement it for a rule of your own, and hand it to
@@ -51,6 +54,11 @@ pub trait Ceiling: Send + fmt::Debug {
 
     /// As a label: `fixed`, `aimd`, `gradient`.
     fn label(&self) -> &'static str;
+
+    /// Whether it changes at all. Those that do are lowered where the machine is loaded beyond the lane's `load_max`.
+    fn adapts(&self) -> bool {
+        true
+    }
 }
 
 /// Stays where it is put.
@@ -65,6 +73,10 @@ impl Ceiling for Fixed {
     fn label(&self) -> &'static str {
         "fixed"
     }
+
+    fn adapts(&self) -> bool {
+        false
+    }
 }
 
 /// The rule that the settings ask for.
@@ -75,6 +87,20 @@ pub(crate) fn rule(settings: &LaneSettings) -> Box<dyn Ceiling> {
         Adaptation::Gradient => Box::new(Gradient::default()),
     }
 }
+
+/// Asks a rule for the next ceiling. Where the machine is loaded beyond `load_max`, whoever loads it, it goes down by a tenth;
+/// close to that, it does not rise.
+pub(crate) fn next(rule: &mut dyn Ceiling, now: u32, window: &Window, load_max: f64) -> u32 {
+    let next = rule.update(now, window);
+    match window.load {
+        Some(load) if rule.adapts() && load > load_max => next.min(now - now.div_ceil(10)),
+        Some(load) if rule.adapts() && load > load_max * CLOSE => next.min(now),
+        _ => next,
+    }
+}
+
+/// Close to the highest load.
+const CLOSE: f64 = 0.95;
 
 /// A window that is being filled.
 #[derive(Debug, Default)]
@@ -102,7 +128,7 @@ impl Gathering {
     }
 
     /// The window, if it is complete; a new one begins with `running` jobs.
-    pub(crate) fn close(&mut self, now: Nanos, running: u32) -> Option<Window> {
+    pub(crate) fn close(&mut self, now: Nanos, running: u32, load: &Load) -> Option<Window> {
         if self.ended < ENDS || now.saturating_sub(self.since) < WINDOW {
             return None;
         }
@@ -114,6 +140,7 @@ impl Gathering {
             latency_min: duration(self.latency_min),
             queued: duration(self.queued / self.ended),
             peak: self.peak,
+            load: load.get(now),
         };
         *self = Self { since: now, peak: running, ..Self::default() };
         Some(window)

@@ -30,6 +30,18 @@ impl Clock {
     }
 }
 
+/// Time that this thread has spent on a processor, where the system says so. Costs a system call.
+#[cfg(target_os = "linux")]
+pub(crate) fn on_processor() -> Option<Nanos> {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Some(u64::try_from(time.tv_sec).ok()? * 1_000_000_000 + u64::try_from(time.tv_nsec).ok()?)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn on_processor() -> Option<Nanos> {
+    None
+}
+
 /// A duration in nanoseconds; what does not fit is for ever.
 pub(crate) fn nanos(duration: Duration) -> Nanos {
     u64::try_from(duration.as_nanos()).unwrap_or(NEVER)

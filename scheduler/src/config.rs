@@ -5,7 +5,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trimtab_config::{ByteSize, Duration, Machine, Problems, Profile, Settings};
+use trimtab_config::{ByteSize, Duration, Machine, Problems, Profile, Settings, Share};
 
 use crate::error::SchedulerError;
 use crate::job::Cost;
@@ -62,6 +62,9 @@ pub struct LaneSettings {
     pub ceiling_max: Option<u32>,
     /// Jobs that take longer than this lower an "aimd" ceiling. Default: "1s".
     pub latency_max: Duration,
+    /// Where somebody tells the scheduler how loaded the machine is, a ceiling that adapts goes down beyond this. Default:
+    /// "95%".
+    pub load_max: Share,
     /// Processors that the lane's jobs may take in sum, by their estimates; absent for those of the machine.
     pub cpu: Option<f64>,
     /// Memory that the lane's jobs may take in sum, by their estimates; absent for what the machine's budget has.
@@ -90,6 +93,7 @@ impl Settings for LaneSettings {
             ceiling_min: 1,
             ceiling_max: None,
             latency_max: Duration::from_secs(1),
+            load_max: Share::percent(95),
             cpu: None,
             memory: None,
             queue_max: profile.pick(10_000, 100_000, 1_000_000),
@@ -117,6 +121,9 @@ impl Settings for LaneSettings {
         }
         if self.queue_bytes.is_zero() {
             problems.report("queue_bytes", self.queue_bytes, "must be more than 0");
+        }
+        if self.load_max.get() <= 0.0 {
+            problems.report("load_max", self.load_max, "must be more than 0");
         }
         check_cores("cpu", self.cpu, problems);
         if self.memory.is_some_and(ByteSize::is_zero) {

@@ -1,8 +1,7 @@
 //! A job: work, and what the scheduler should know about it.
 //!
-//! Where it runs is said by how it is made: [`Job::io`] and [`Job::memory`] take a future, [`Job::cpu`] a closure, and (with the
-//! feature `process`) `Job::process` the name of a function. The rest is optional: how important it is, what it costs, when it
-//! stops mattering, what kind of work it is.
+//! Where it runs is said by how it is made: [`Job::io`] and [`Job::memory`] take a future, [`Job::cpu`] a closure. The rest
+//! is optional: how important it is, what it costs, when it stops mattering, what kind of work it is.
 
 pub(crate) mod cell;
 pub(crate) mod head;

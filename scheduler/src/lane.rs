@@ -7,8 +7,11 @@
 //! Every job ends exactly once, since to end it one must own it (`job/state`), and every end is counted
 //! in the same critical section that takes the job off the lane's books.
 
+mod choice;
+mod entry;
 mod inner;
-mod runner;
+pub(crate) mod runner;
+mod seat;
 mod slots;
 
 use std::collections::BTreeMap;
@@ -16,7 +19,6 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock, Weak};
-use std::task::Waker;
 
 use parking_lot::Mutex;
 use schemars::JsonSchema;
@@ -32,9 +34,11 @@ use crate::error::{Cancellation, Expiry, Fullness, JobError, JobSite, Oversize};
 use crate::job::cell::Task;
 use crate::job::state::Cancel;
 use crate::job::{Cost, Outcome, Priority};
+use crate::load::Load;
 use crate::queue::Queued;
 use crate::stats::LaneStats;
 use inner::Inner;
+use seat::Seats;
 
 /// Where a job runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -86,6 +90,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) clock: Clock,
     pub(crate) budget: Arc<Budget>,
     pub(crate) lanes: Arc<Lanes>,
+    pub(crate) load: Arc<Load>,
 }
 
 /// All lanes of a scheduler, so that one can wake another.
@@ -110,7 +115,7 @@ pub(crate) struct Lane {
     kind: LaneKind,
     clock: Clock,
     executor: Executor,
-    seats: Box<[OnceLock<Waker>]>,
+    seats: Arc<Seats>,
     budget: Arc<Budget>,
     lanes: Arc<Lanes>,
     emptied: Notify,
@@ -236,17 +241,10 @@ impl Drop for Room {
 
 impl Lane {
     pub(crate) fn new(plan: Plan<'_>) -> Arc<Self> {
-        let Plan { kind, settings, ceiling, limit, runners, executor, clock, budget, lanes } = plan;
-        Arc::new(Self {
-            kind,
-            clock,
-            executor,
-            seats: (0..runners).map(|_| OnceLock::new()).collect(),
-            budget,
-            lanes,
-            emptied: Notify::new(),
-            inner: Mutex::new(Inner::new(kind, settings, ceiling, limit, runners, ceiling::rule(settings))),
-        })
+        let seats = Seats::new(plan.runners);
+        let inner = Inner::new(&plan, Arc::clone(&seats), ceiling::rule(plan.settings));
+        let Plan { kind, executor, clock, budget, lanes, .. } = plan;
+        Arc::new(Self { kind, clock, executor, seats, budget, lanes, emptied: Notify::new(), inner: Mutex::new(inner) })
     }
 
     pub(crate) fn kind(&self) -> LaneKind {
@@ -339,7 +337,7 @@ impl Lane {
     }
 
     fn wake(&self, seat: usize) {
-        if let Some(waker) = self.seats[seat].get() {
+        if let Some(waker) = self.seats.all[seat].waker.get() {
             waker.wake_by_ref();
         }
     }
@@ -440,12 +438,21 @@ impl Lane {
     /// Takes over settings that may change while jobs run.
     pub(crate) fn apply(self: &Arc<Self>, settings: &LaneSettings, ceiling: u32, limit: Cost) {
         let mut after = After::default();
-        self.inner.lock().apply(settings, ceiling, limit, &mut after);
+        self.inner.lock().apply(settings, ceiling, limit, &self.budget, &mut after);
         self.finish(after);
     }
 
-    pub(crate) fn stats(&self) -> LaneStats {
-        self.inner.lock().stats(self.kind)
+    pub(crate) fn stats(self: &Arc<Self>) -> LaneStats {
+        // What lies on trays has ended.
+        let (mut gone, mut after) = (Vec::new(), After::default());
+        let stats = {
+            let mut inner = self.inner.lock();
+            inner.reap(&mut gone, &self.budget, &mut after);
+            inner.stats(self.kind)
+        };
+        self.finish(after);
+        runner::forget(&mut gone);
+        stats
     }
 
     /// At most `limit` jobs that are queued or wait, those that have started first.

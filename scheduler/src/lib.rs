@@ -30,6 +30,7 @@ pub mod handle;
 mod histogram;
 pub mod job;
 pub mod lane;
+mod load;
 pub mod metrics;
 mod queue;
 pub mod scheduler;

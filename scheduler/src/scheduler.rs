@@ -24,6 +24,7 @@ use crate::job::cell::{Cell, Join, Task};
 use crate::job::head::{Fixed, Head};
 use crate::job::{Cost, Job, Spec};
 use crate::lane::{Executor, Lane, LaneKind, Lanes, Plan, Refusal, Room};
+use crate::load::Load;
 use crate::metrics::Meters;
 use crate::stats::{JobStats, LaneStats, SchedulerStats};
 
@@ -79,6 +80,7 @@ impl Builder {
         let name: Arc<str> = name.into();
         let budget = Arc::new(Budget::new(settings.budget(&machine)));
         let lanes = Arc::new(Lanes::default());
+        let load = Arc::new(Load::default());
         let workers = runtime.metrics().num_workers().max(1);
         let all = LaneKind::ALL.map(|kind| {
             let (runners, executor) = match kind {
@@ -98,12 +100,24 @@ impl Builder {
                 clock,
                 budget: Arc::clone(&budget),
                 lanes: Arc::clone(&lanes),
+                load: Arc::clone(&load),
             })
         });
         lanes.set(all.each_ref().map(Arc::downgrade));
         let background = Arc::new(Background::new(clock, settings.background));
         let (kinds, meters) = (Kinds::default(), Meters::default());
-        Ok(Scheduler(Arc::new(Inner { name, machine, runtime, budget, lanes: all, kinds, background, meters })))
+        Ok(Scheduler(Arc::new(Inner {
+            name,
+            machine,
+            runtime,
+            clock,
+            load,
+            budget,
+            lanes: all,
+            kinds,
+            background,
+            meters,
+        })))
     }
 }
 
@@ -111,6 +125,8 @@ struct Inner {
     name: Arc<str>,
     machine: Machine,
     runtime: runtime::Handle,
+    clock: Clock,
+    load: Arc<Load>,
     budget: Arc<Budget>,
     lanes: [Arc<Lane>; 3],
     kinds: Kinds,
@@ -354,6 +370,16 @@ impl Scheduler {
         self.lane(lane).jobs(limit).iter().map(|task| job_stats(&**task)).collect()
     }
 
+    /// The queued or running job of this number; `None` if there is none.
+    ///
+    /// # Complexity
+    ///
+    /// Looks through the lane. Asking its [`Handle`] does not.
+    pub fn job(&self, id: JobId) -> Option<JobStats> {
+        let lane = self.0.lanes.get((id.0 & 3) as usize)?;
+        lane.find(id.0).map(|task| job_stats(&*task))
+    }
+
     /// Sets the ceiling of a lane, within its bounds; returns what it is now. Jobs that run go on. A rule that adapts goes on
     /// from there.
     pub fn set_ceiling(&self, lane: LaneKind, ceiling: u32) -> u32 {
@@ -363,6 +389,15 @@ impl Scheduler {
     /// Lets this rule find the ceiling of a lane from now on.
     pub fn set_rule(&self, lane: LaneKind, rule: impl Ceiling + 'static) {
         self.lane(lane).set_rule(Box::new(rule));
+    }
+
+    /// Says how loaded the machine is: 0 for idle, 1 for full; the ceilings that adapt go down beyond their lane's `load_max`,
+    /// whoever loads it. To be called about once a second by whoever measures; a number counts for 10 s. Not a number is
+    /// ignored.
+    pub fn set_load(&self, load: f64) {
+        if !load.is_nan() {
+            self.0.load.set(load, self.0.clock.now());
+        }
     }
 
     /// Takes over changed settings while jobs run: ceilings, budgets, queues, patience and rules. The number of threads
@@ -400,7 +435,7 @@ impl Scheduler {
             background_open,
             background_kept,
             name: self.0.name.to_string(),
-            lanes: self.0.lanes.iter().map(|lane| lane.stats()).collect(),
+            lanes: self.0.lanes.iter().map(Lane::stats).collect(),
             cpu_used: used.cores(),
             cpu_peak: peak.cores(),
             cpu_limit: limit.cores(),

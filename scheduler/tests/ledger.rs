@@ -68,6 +68,19 @@ fn submit(scheduler: &Scheduler, random: &mut Xorshift, alive: &Arc<AtomicU64>) 
     scheduler.submit(if dated { job.deadline(deadline) } else { job })
 }
 
+async fn submit_one(
+    scheduler: &Scheduler,
+    alive: &Arc<AtomicU64>,
+    panics: bool,
+) -> Result<(), trimtab_scheduler::JobError> {
+    let alive = Alive::new(alive);
+    let job = Job::io(async move {
+        let _alive = alive;
+        assert!(!panics, "a panic of a future");
+    });
+    scheduler.submit(job).await
+}
+
 fn storm(seed: u64, workers: usize, end: impl AsyncFnOnce(&Scheduler)) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build().unwrap();
     let alive = Arc::new(AtomicU64::new(0));
@@ -82,6 +95,10 @@ fn storm(seed: u64, workers: usize, end: impl AsyncFnOnce(&Scheduler)) {
         settings.memory.queue_max = 100;
         settings.cpu.queue_max = 100;
         let scheduler = Scheduler::builder("storm").settings(settings).build().unwrap();
+        // How much of the storm gets a turn is chance; one of each end is not.
+        let done = submit_one(&scheduler, &alive, false).await;
+        let panicked = submit_one(&scheduler, &alive, true).await;
+        assert!(done.is_ok() && panicked.is_err());
         let submitters: Vec<_> = (0..3)
             .map(|n| {
                 let (scheduler, alive) = (scheduler.clone(), Arc::clone(&alive));
@@ -119,7 +136,7 @@ fn storm(seed: u64, workers: usize, end: impl AsyncFnOnce(&Scheduler)) {
         let stats = scheduler.stats();
         let ledger = stats.ledger();
         assert_eq!(ledger.open(), 0, "{ledger:?}");
-        assert_eq!(ledger.submitted, 9_000);
+        assert_eq!(ledger.submitted, 9_002);
         assert!(ledger.panicked > 0 && ledger.cancelled > 0 && ledger.done > 0, "{ledger:?}");
         assert_eq!((stats.memory_used, stats.cpu_used), (ByteSize::ZERO, 0.0));
         assert!(stats.memory_peak <= stats.memory_limit, "{stats:?}");

@@ -62,7 +62,7 @@ impl Job {
     fn end(&self) {
         self.touch();
         self.ends.fetch_add(1, Ordering::Relaxed);
-        self.state.end();
+        let _ = self.state.end();
     }
 
     /// A poll that is not the last.

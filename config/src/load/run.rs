@@ -398,6 +398,11 @@ fn entries(pattern: &Path, names: &Value) -> Vec<Path> {
         paths = paths
             .into_iter()
             .flat_map(|path| {
+                if let Some(wished) = segment.strip_suffix('?') {
+                    let path = path.child(wished);
+                    let there = tree::get(names, &path.0).is_some_and(Value::is_object);
+                    return if there { vec![path] } else { Vec::new() };
+                }
                 if segment != "*" {
                     return vec![path.child(segment.as_str())];
                 }

@@ -15,6 +15,8 @@ use trimtab_config::{Origin, Profile};
 use trimtab_monitor::Monitor;
 use trimtab_pool::Pools;
 
+use crate::parts::Parts;
+
 /// One effective setting.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SettingLeaf {
@@ -116,6 +118,11 @@ struct Inner {
     closed: watch::Sender<bool>,
     reclaimed: AtomicU64,
     budget: OnceLock<Arc<MemoryBudget>>,
+    #[cfg_attr(
+        not(any(feature = "scheduler", feature = "lock", feature = "limit")),
+        allow(dead_code, reason = "where no part is compiled in")
+    )]
+    parts: Parts,
 }
 
 impl fmt::Debug for Console {
@@ -137,8 +144,20 @@ impl Console {
         let (closed, _) = watch::channel(false);
         let reclaimed = AtomicU64::new(0);
         let (budget, pools) = (OnceLock::new(), OnceLock::new());
+        let parts = Parts::default();
         Self {
-            inner: Arc::new(Inner { caches, pools, monitor, settings, program, version, closed, reclaimed, budget }),
+            inner: Arc::new(Inner {
+                caches,
+                pools,
+                monitor,
+                settings,
+                program,
+                version,
+                closed,
+                reclaimed,
+                budget,
+                parts,
+            }),
         }
     }
 
@@ -163,6 +182,12 @@ impl Console {
     /// The named pools.
     pub fn pools(&self) -> &Pools {
         self.inner.pools.get_or_init(Pools::new)
+    }
+
+    /// The parts that features switch on.
+    #[cfg(any(feature = "scheduler", feature = "lock", feature = "limit"))]
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.inner.parts
     }
 
     /// The named caches.

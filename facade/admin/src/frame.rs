@@ -23,6 +23,8 @@ pub(crate) struct Frame {
     totals: Totals,
     system: SystemPoint,
     caches: Vec<CacheFrame>,
+    #[cfg(feature = "scheduler")]
+    lanes: Vec<crate::lanes::LaneFrame>,
 }
 
 #[derive(Debug, Serialize)]
@@ -106,17 +108,28 @@ fn reading(stats: &CacheStats) -> Reading {
 
 /// Reads the system and adds to the history.
 pub(crate) fn record(console: &Console, history: &mut History) -> Frame {
-    let frame = build(console, |at, readings| {
+    #[cfg_attr(not(feature = "scheduler"), allow(unused_mut, reason = "for its lanes"))]
+    let mut frame = build(console, |at, readings| {
         history.retain(|name| readings.binary_search_by(|(known, _)| known.as_str().cmp(name)).is_ok());
         readings.iter().map(|(name, reading)| history.push_cache(name, at, *reading)).collect()
     });
     history.push_system(frame.system);
+    #[cfg(feature = "scheduler")]
+    if let Some(scheduler) = console.scheduler() {
+        frame.lanes = history.push_lanes(frame.at, &scheduler.stats());
+    }
     frame
 }
 
 /// Reads the system for one stream; the points come with the next tick.
 pub(crate) fn now(console: &Console) -> Frame {
-    build(console, |_, readings| vec![None; readings.len()])
+    #[cfg_attr(not(feature = "scheduler"), allow(unused_mut, reason = "for its lanes"))]
+    let mut frame = build(console, |_, readings| vec![None; readings.len()]);
+    #[cfg(feature = "scheduler")]
+    if let Some(scheduler) = console.scheduler() {
+        frame.lanes = crate::lanes::now(&scheduler.stats());
+    }
+    frame
 }
 
 fn build(console: &Console, points: impl FnOnce(u64, &[(String, Reading)]) -> Vec<Option<CachePoint>>) -> Frame {
@@ -156,6 +169,8 @@ fn build(console: &Console, points: impl FnOnce(u64, &[(String, Reading)]) -> Ve
         totals,
         system: system_point(at, &sample),
         caches: caches.collect(),
+        #[cfg(feature = "scheduler")]
+        lanes: Vec::new(),
     }
 }
 

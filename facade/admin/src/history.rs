@@ -32,7 +32,7 @@ pub(crate) struct CachePoint {
 }
 
 /// A number of a chart: whole ones without a fraction, others with three digits, which keeps frames small.
-struct Short(f32);
+pub(crate) struct Short(pub(crate) f32);
 
 impl Serialize for Short {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -89,6 +89,8 @@ pub(crate) struct History {
     caches: BTreeMap<String, Series>,
     /// When each cache was first read, those without a history included.
     born: BTreeMap<String, u64>,
+    #[cfg(feature = "scheduler")]
+    lanes: crate::lanes::LaneHistory,
 }
 
 /// The part of the past that a new stream is told.
@@ -97,11 +99,30 @@ pub(crate) struct Snapshot {
     points: usize,
     system: Vec<SystemPoint>,
     caches: BTreeMap<String, Vec<CachePoint>>,
+    #[cfg(feature = "scheduler")]
+    lanes: BTreeMap<&'static str, Vec<crate::lanes::LanePoint>>,
 }
 
 impl History {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity: capacity.max(2), system: VecDeque::new(), caches: BTreeMap::new(), born: BTreeMap::new() }
+        Self {
+            capacity: capacity.max(2),
+            system: VecDeque::new(),
+            caches: BTreeMap::new(),
+            born: BTreeMap::new(),
+            #[cfg(feature = "scheduler")]
+            lanes: crate::lanes::LaneHistory::default(),
+        }
+    }
+
+    /// Notes a reading of all lanes.
+    #[cfg(feature = "scheduler")]
+    pub(crate) fn push_lanes(
+        &mut self,
+        at: u64,
+        stats: &trimtab_scheduler::SchedulerStats,
+    ) -> Vec<crate::lanes::LaneFrame> {
+        self.lanes.record(at, stats, self.capacity)
     }
 
     pub(crate) fn push_system(&mut self, point: SystemPoint) {
@@ -159,11 +180,13 @@ impl History {
             points: self.capacity,
             system: self.system.iter().copied().collect(),
             caches: self.caches.iter().map(|(name, series)| (name.clone(), cut(&series.points))).collect(),
+            #[cfg(feature = "scheduler")]
+            lanes: self.lanes.snapshot(),
         }
     }
 }
 
-fn push<T>(ring: &mut VecDeque<T>, point: T, capacity: usize) {
+pub(crate) fn push<T>(ring: &mut VecDeque<T>, point: T, capacity: usize) {
     if ring.len() >= capacity {
         ring.pop_front();
     }

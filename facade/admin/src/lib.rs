@@ -3,7 +3,11 @@
 
 // What it shows, and where it listens.
 mod console;
+mod parts;
 mod settings;
+
+// What is done where: heavy work on a lane, files behind a breaker.
+mod work;
 
 // Who may, and how refusals look.
 mod guard;
@@ -20,6 +24,8 @@ mod value;
 // Live events: what a frame holds, what is remembered, how it is sent.
 mod frame;
 mod history;
+#[cfg(feature = "scheduler")]
+mod lanes;
 mod stream;
 
 // The routes, and the router that puts them together.
@@ -28,6 +34,10 @@ mod router;
 mod routes;
 
 pub use console::{Console, SettingChange, SettingLayer, SettingLeaf, SettingsView};
+#[cfg(feature = "scheduler")]
+pub use parts::CallView;
+#[cfg(feature = "limit")]
+pub use parts::LimitView;
 pub use problem::{Problem, ProblemKind};
 pub use router::{openapi, router, standalone};
 pub use routes::snapshots::file_name as snapshot_file;

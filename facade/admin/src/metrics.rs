@@ -43,6 +43,12 @@ pub(crate) enum Group {
     Entry,
     /// Numbers, recommendations, optimisation.
     System,
+    /// Lanes, jobs, calls.
+    Lanes,
+    /// Locks.
+    Locks,
+    /// Rate limits.
+    Limits,
     /// Settings.
     Config,
     /// Event streams; the duration is that of opening one.
@@ -52,13 +58,16 @@ pub(crate) enum Group {
 }
 
 impl Group {
-    const ALL: [(Self, &'static str); 9] = [
+    const ALL: [(Self, &'static str); 12] = [
         (Self::Page, "page"),
         (Self::Health, "health"),
         (Self::Caches, "caches"),
         (Self::Entries, "entries"),
         (Self::Entry, "entry"),
         (Self::System, "system"),
+        (Self::Lanes, "lanes"),
+        (Self::Locks, "locks"),
+        (Self::Limits, "limits"),
         (Self::Config, "config"),
         (Self::Events, "events"),
         (Self::Unmatched, "unmatched"),

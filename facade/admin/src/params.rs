@@ -11,6 +11,11 @@ use crate::problem::{Problem, ProblemKind, shorten};
 #[derive(Debug)]
 pub(crate) struct Name(pub(crate) String);
 
+/// The path parameter `{id}`, percent-decoded.
+#[cfg(feature = "scheduler")]
+#[derive(Debug)]
+pub(crate) struct Id(pub(crate) String);
+
 /// The path parameters `{name}` and `{*key}`, percent-decoded; a key may hold slashes.
 #[derive(Debug)]
 pub(crate) struct NameKey(pub(crate) String, pub(crate) String);
@@ -31,6 +36,15 @@ impl<S: Sync> FromRequestParts<S> for Name {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         Ok(Self(param(&params(parts).await?, "name")))
+    }
+}
+
+#[cfg(feature = "scheduler")]
+impl<S: Sync> FromRequestParts<S> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Ok(Self(param(&params(parts).await?, "id")))
     }
 }
 

@@ -75,6 +75,16 @@ kinds! {
     UnknownEntry = NOT_FOUND, "unknown-entry", "There is no entry under this key";
     /// No open pool of this name.
     UnknownPool = NOT_FOUND, "unknown-pool", "There is no open pool of this name";
+    /// No lane of this name.
+    UnknownLane = NOT_FOUND, "unknown-lane", "There is no lane of this name";
+    /// No job of this number is queued, running or kept.
+    UnknownJob = NOT_FOUND, "unknown-job", "There is no job of this number";
+    /// No open call of this name, or none with a breaker.
+    UnknownCall = NOT_FOUND, "unknown-call", "There is no such call";
+    /// No open group of locks of this name.
+    UnknownLockGroup = NOT_FOUND, "unknown-lock-group", "There is no open group of locks of this name";
+    /// No open limit of this name.
+    UnknownLimit = NOT_FOUND, "unknown-limit", "There is no open limit of this name";
     /// No snapshot of this name.
     UnknownSnapshot = NOT_FOUND, "unknown-snapshot", "There is no snapshot of this name";
     /// No setting at this path.
@@ -95,6 +105,10 @@ kinds! {
     TooManyCaches = CONFLICT, "too-many-caches", "The limit on caches is reached";
     /// No directory for snapshots is set.
     SnapshotsOff = CONFLICT, "snapshots-off", "Snapshots are off";
+    /// The job has ended.
+    JobEnded = CONFLICT, "job-ended", "The job has ended";
+    /// Nobody in this process holds the lock.
+    LockFree = CONFLICT, "lock-free", "Nobody here holds the lock";
     /// An optimisation is running.
     OptimizationRunning = CONFLICT, "optimization-running", "An optimisation is already running";
     /// The body is larger than the limit.
@@ -111,10 +125,18 @@ kinds! {
     UnusableSnapshot = UNPROCESSABLE_ENTITY, "unusable-snapshot", "The snapshot cannot be used";
     /// Too many failed tokens from this peer.
     TooManyAttempts = TOO_MANY_REQUESTS, "too-many-attempts", "Too many failed attempts";
+    /// This peer asks for more than it may.
+    TooManyRequests = TOO_MANY_REQUESTS, "too-many-requests", "Too many requests";
     /// The limit on event streams is reached.
     TooManyStreams = TOO_MANY_REQUESTS, "too-many-streams", "Too many event streams are open";
     /// The system refused to write or read a snapshot.
     SnapshotFailed = INTERNAL_SERVER_ERROR, "snapshot-failed", "The snapshot could not be written or read";
+    /// The request's own work panicked.
+    WorkFailed = INTERNAL_SERVER_ERROR, "work-failed", "The work for this request failed";
+    /// The lane on which the request's work is done takes no more.
+    LaneRefused = SERVICE_UNAVAILABLE, "lane-refused", "The work for this request was refused";
+    /// The breaker in front of files is open.
+    FilesRefused = SERVICE_UNAVAILABLE, "files-refused", "Files are not touched for now";
 }
 
 /// One refusal, ready to be answered.
@@ -278,9 +300,8 @@ mod tests {
         codes.sort_unstable();
         codes.dedup();
         assert_eq!(codes.len(), ProblemKind::ALL.len());
-        assert!(
-            ProblemKind::ALL.iter().all(|kind| kind.status().is_client_error() || *kind == ProblemKind::SnapshotFailed)
-        );
+        assert!(ProblemKind::ALL.iter().all(|kind| kind.status().is_client_error() || kind.status().is_server_error()));
+        assert!(ProblemKind::ALL.is_sorted_by_key(|kind| kind.status()), "in the order of their statuses");
     }
 
     #[test]

@@ -1,12 +1,17 @@
 //! Puts the routes together: groups with a gate in front, problems for what no route takes.
 
+#[cfg(feature = "limit")]
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use axum::Router;
+#[cfg(feature = "limit")]
+use axum::extract::ConnectInfo;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use axum::http::request::Parts;
 use axum::http::{Method, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -18,10 +23,14 @@ use crate::body::Limit;
 use crate::console::Console;
 use crate::guard::{Access, Guard, Listener};
 use crate::metrics::{Group, Handles};
+#[cfg(feature = "limit")]
+use crate::problem::ProblemKind;
 use crate::problem::{Problem, method_not_allowed, no_such_route};
 use crate::routes;
 use crate::settings::AdminSettings;
 use crate::stream::Events;
+#[cfg(feature = "limit")]
+use crate::throttle::bucket;
 
 /// What the handlers of one router share.
 #[derive(Debug)]
@@ -41,6 +50,24 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn body_limit(&self) -> Limit {
         Limit { max: self.settings.body_max, setting: "body_max", time: self.settings.body_timeout.get() }
+    }
+
+    /// Whether this peer may ask again, where peers are limited.
+    #[cfg_attr(not(feature = "limit"), allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "for limits"))]
+    fn pass(&self, group: Group, request: &Parts) -> Result<(), Problem> {
+        let _ = (group, request);
+        #[cfg(feature = "limit")]
+        if let Some(limit) = self.console.parts().peers.get()
+            && !matches!(group, Group::Page | Group::Health | Group::Events | Group::Entries | Group::Entry)
+        {
+            let peer = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+            limit.check(&bucket(peer)).map_err(|error| {
+                let after = error.retry_after().map_or(1, |after| after.as_secs() + 1);
+                let detail = format!("{error}; ask less often, or raise limit.{}.rate", limit.name());
+                Problem::new(ProblemKind::TooManyRequests, detail).retry_after(after)
+            })?;
+        }
+        Ok(())
     }
 
     pub(crate) fn entry_limit(&self) -> Limit {
@@ -134,7 +161,8 @@ async fn gate(State((app, group)): State<(Arc<App>, Group)>, request: Request, n
     };
     let (parts, body) = request.into_parts();
     let uri = parts.uri.clone();
-    let mut response = match app.guard.check(access, &parts) {
+    let may = app.guard.check(access, &parts).and_then(|()| app.pass(group, &parts));
+    let mut response = match may {
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
         Err(problem) => problem.at(&uri).into_response(),
     };

@@ -54,6 +54,36 @@ pub(crate) struct ShrinkBody {
     share: f64,
 }
 
+/// A ceiling to be set. Unknown fields are refused.
+#[cfg(feature = "scheduler")]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"ceiling": 32}))]
+pub(crate) struct CeilingBody {
+    /// How many jobs may run at the same time.
+    #[schema(minimum = 1)]
+    ceiling: u32,
+}
+
+/// What a breaker is to do. Unknown fields are refused.
+#[cfg(feature = "scheduler")]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"state": "automatic"}))]
+pub(crate) struct ForceBody {
+    /// `open` refuses all calls, `closed` lets all in and counts none, `automatic` takes that back, with an empty window.
+    state: String,
+}
+
+/// A lock to be taken from its holder. Unknown fields are refused.
+#[cfg(feature = "lock")]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"lock": "invoices/2026-11", "reason": "the holder hangs, ticket 4711"}))]
+pub(crate) struct ReleaseBody {
+    /// Name of the lock.
+    lock: String,
+    /// Why, for the log.
+    reason: String,
+}
+
 /// An entry to be stored.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"key": "user:123", "value": {"name": "John", "email": "john@example.com"}, "ttl_seconds": 1800}))]

@@ -51,7 +51,7 @@ impl Throttle {
 }
 
 /// An IPv6 network hands out 2⁶⁴ addresses to one customer: those count as one peer.
-fn bucket(peer: Option<IpAddr>) -> IpAddr {
+pub(crate) fn bucket(peer: Option<IpAddr>) -> IpAddr {
     match peer.map(|peer| peer.to_canonical()) {
         Some(IpAddr::V6(address)) => {
             let [a, b, c, d, ..] = address.segments();

@@ -33,6 +33,7 @@ async fn every_operation_of_the_document_is_routed_and_no_other() {
         assert!(documented.iter().all(|method| METHODS.contains(&method.as_str())), "{documented:?}");
         let real = path
             .replace("{name}", "a")
+            .replace("{id}", "1")
             .replace("{key}", "k/l")
             .replace("{file}", "app.js")
             .replace("{code}", "bad-name");

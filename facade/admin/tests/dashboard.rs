@@ -3,7 +3,12 @@
 //! Needs `XTASK_CHROMEDRIVER`, the path of a chromedriver (and `XTASK_CHROMIUM`, if the browser is not
 //! where the driver looks). Without it the test notes that it was skipped. Screenshots go to the target's tmp folder.
 
+#![cfg(all(feature = "scheduler", feature = "lock", feature = "limit"))]
+
 mod common;
+mod dashboard_parts;
+
+use dashboard_parts as parts;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -166,7 +171,7 @@ fn base64(text: &str) -> Vec<u8> {
 }
 
 /// A server on a port of its own, in a runtime of its own.
-fn serve(pools: &Pools) -> (tokio::runtime::Runtime, SocketAddr, Caches, Arc<MemoryBudget>) {
+fn serve(pools: &Pools) -> (tokio::runtime::Runtime, SocketAddr, Caches, Arc<MemoryBudget>, parts::Parts) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.set_nonblocking(true).expect("a listener");
@@ -176,15 +181,16 @@ fn serve(pools: &Pools) -> (tokio::runtime::Runtime, SocketAddr, Caches, Arc<Mem
     let budget = Arc::new(MemoryBudget::new(ByteSize::mib(5)));
     budget.set_interval(Duration::from_secs(1));
     let shown = Arc::clone(&budget);
-    let caches = runtime.block_on(async {
-        let console = common::console().with_budget(shown).with_pools(pools.clone());
+    let (caches, parts) = runtime.block_on(async {
+        let parts = parts::Parts::new();
+        let console = parts.show(common::console().with_budget(shown).with_pools(pools.clone()));
         let caches = console.caches().clone();
         let app = trimtab_admin::standalone(console, settings);
         let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
         tokio::spawn(async move { axum::serve(listener, app).await });
-        caches
+        (caches, parts)
     });
-    (runtime, address, caches, budget)
+    (runtime, address, caches, budget, parts)
 }
 
 /// Three caches with different lives: a warm one, one that is too small, one whose entries expire.
@@ -228,7 +234,7 @@ fn dashboard_shows_live_data_without_console_errors() {
         return;
     };
     let pools = Pools::new();
-    let (runtime, address, caches, budget) = serve(&pools);
+    let (runtime, address, caches, budget, parts) = serve(&pools);
     let browser = Browser::start(&driver);
 
     // Empty: the page says how to begin.
@@ -310,6 +316,9 @@ fn dashboard_shows_live_data_without_console_errors() {
 
     limits_and_settings_are_changed(&browser, &caches);
     pools_show_who_holds_what(&browser, &runtime, &pools);
+    parts::lanes_show_their_life_and_obey(&browser, &runtime, &parts);
+    parts::breakers_are_forced_and_let_go(&browser, &runtime, &parts);
+    parts::locks_are_taken_and_limits_shown(&browser, &runtime, &parts);
 }
 
 struct Numbers;

@@ -1,8 +1,11 @@
 //! `trimtab serve`: the system with its HTTP API and dashboard, until it is told to stop.
 
+use std::error::Error;
 use std::io::{self, Write};
 
 use trimtab::cache::CachesError;
+use trimtab::lock::Lease;
+use trimtab::scheduler::{Job, Priority};
 use trimtab::{ServeError, StartError, Trimtab};
 
 use crate::cli::{Choice, ServeArgs};
@@ -19,21 +22,56 @@ pub(crate) fn run(args: ServeArgs, mut choice: Choice) -> Result<(), Failure> {
 }
 
 async fn serve(choice: &Choice) -> Result<(), Failure> {
-    let system = Trimtab::builder().loader(choice.loader()).start().await?;
+    // This program is its HTTP API, and nothing else is in its lanes: heavy requests are jobs, peers have a limit.
+    let system = Trimtab::builder().loader(choice.loader()).guarded_admin(true).start().await?;
     trimtab::log::init(&system.settings().log);
-    // Every cache of the settings exists from the start: this program has no code that would open them later.
-    for name in system.caches().names() {
-        system.byte_cache(&name)?;
-    }
+    let serving = system.serving();
+    let directory = own_directory(&system).await;
+    open_caches(&system).await?;
     system.shutdown_on_signal();
     let server = system.bind().await?;
     announce(&system, &server)?;
     server.run().await;
     // After the last request was answered, so that what it stored is in the file.
     system.save_snapshots().await;
-    system.shutdown().await;
-    tracing::info!("stopped");
+    drop((serving, directory));
+    let stopped = system.shutdown().await;
+    tracing::info!("{stopped}");
     Ok(())
+}
+
+/// Every cache of the settings exists from the start: this program has no code that would open them later. Those that read
+/// back a snapshot do so at the same time.
+async fn open_caches(system: &Trimtab) -> Result<(), Failure> {
+    let open = |name: String| {
+        let system = system.clone();
+        let scheduler = system.scheduler().clone();
+        scheduler.submit(Job::cpu(move || system.byte_cache(&name).map(drop)).name("open").priority(Priority::High))
+    };
+    let opening: Vec<_> = system.caches().names().into_iter().map(open).collect();
+    for cache in opening {
+        cache.await.map_err(Failure::machine)??;
+    }
+    Ok(())
+}
+
+/// Two programs that save to the same directory overwrite each other's snapshots: the second is warned. The lock is the
+/// kernel's, so that it is free whatever happens to the first.
+async fn own_directory(system: &Trimtab) -> Option<Lease> {
+    let directory = system.settings().server.snapshots.clone()?;
+    let url = format!("file:{}", directory.join(".locks").display());
+    let taken =
+        async { Ok::<_, Box<dyn Error>>(system.locks_at("snapshots", &url).await?.try_acquire("directory").await?) };
+    match taken.await {
+        Ok(Some(lease)) => return Some(lease),
+        Ok(None) => {
+            tracing::warn!(directory = %directory.display(), "another program saves its snapshots here too: the last one to stop overwrites the other's");
+        }
+        Err(error) => {
+            tracing::warn!(directory = %directory.display(), %error, "whether other programs save their snapshots here is not known");
+        }
+    }
+    None
 }
 
 /// What a person wants to see after typing the command.

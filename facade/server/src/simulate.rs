@@ -82,6 +82,10 @@ pub(crate) struct SimulateArgs {
     #[arg(long, value_name = "REQUESTS", default_value_t = 20_000_000, value_parser = clap::value_parser!(u64).range(1..=trace::REQUESTS_MAX))]
     limit: u64,
 
+    /// Seed of the caches' hasher. What adaptive chooses from is a sample of the keys, so another seed shows how much of a figure is chance
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
     /// Worker threads [default: as many as there are processors]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -143,7 +147,7 @@ pub(crate) fn run(mut args: SimulateArgs) -> Result<(), SimulateError> {
         let mut trace = trace?;
         trace.name = unique(&trace.name, &mut used);
         let sizes = size::resolve(&sizes, trace.distinct);
-        let outcome = grid::run(&trace, &policies, &sizes, threads, args.quiet)?;
+        let outcome = grid::run(&trace, &policies, &sizes, args.seed, threads, args.quiet)?;
         if targets.table {
             print(&report::text(&outcome))?;
         }
@@ -161,7 +165,8 @@ pub(crate) fn run(mut args: SimulateArgs) -> Result<(), SimulateError> {
         let chosen =
             if args.policy.is_empty() { String::new() } else { format!("--policy {} ", args.policy.join(",")) };
         let all = if args.all.is_some() { " --all DIR" } else { "" };
-        let command = format!("trimtab simulate {chosen}--size {}{named}{all}", args.size.join(","));
+        let seed = if args.seed == 1 { String::new() } else { format!("--seed {} ", args.seed) };
+        let command = format!("trimtab simulate {chosen}{seed}--size {}{named}{all}", args.size.join(","));
         write(path, &report::markdown(&outcomes, &command))?;
     }
     if let Some(path) = &args.json {

@@ -132,8 +132,17 @@ fn several_traces_have_a_picture_each_and_a_mean() {
 #[test]
 fn a_run_gives_the_same_figures_again() {
     let directory = TempDir::new().unwrap();
-    let run = || figures(&directory, &["zipf+scan,keys=900,every=500,scan=200,requests=9000"])["rows"].clone();
-    assert_eq!(run(), run());
+    let run = |seed: &str| {
+        let family = "zipf+scan,keys=900,every=500,scan=200,requests=9000";
+        let rows = figures(&directory, &[family, "--seed", seed])["rows"].clone();
+        ["adaptive", "lru"].map(|policy| {
+            rows.as_array().unwrap().iter().map(|row| row["policies"][policy].clone()).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(run("1"), run("1"));
+    // Another seed samples other keys, and only where there is something to choose.
+    let ([adaptive, lru], [other, same]) = (run("1"), run("2"));
+    assert!(adaptive != other && lru == same);
 }
 
 #[test]

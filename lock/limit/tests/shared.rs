@@ -283,7 +283,7 @@ async fn a_rate_changed_while_it_is_used_holds_from_the_next_question_on() {
         while let Err(error) = limit.check(&key).await {
             tries += 1;
             assert!(tries < 100, "{error}");
-            // Told when to come: by the server's clock, so it is waited for.
+            // The server's clock decides, and cannot be wound.
             tokio::time::sleep(error.retry_after().unwrap()).await;
         }
         let five = limit.check_n(&key, NonZeroU32::new(5).unwrap()).await.unwrap_err();

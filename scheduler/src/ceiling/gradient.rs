@@ -3,8 +3,9 @@
 //! With `n` jobs running and a latency of `base / ratio`, about `n × (1 - ratio)` of them do not work but wait for one another
 //! inside the service. The ceiling aims at a few such waiters, the square root of the ceiling: none would mean that the service
 //! idles now and then, many that latency is spent for nothing. That is TCP Vegas' rule (Brakmo and Peterson 1995) with the
-//! smoothing of Netflix' gradient. The latency without load is the least seen, but it may have changed: it is forgotten a
-//! little with each window, and measured again now and then by going down for one window.
+//! smoothing of Netflix' gradient. The latency without load is the least seen, but it may have changed: where going down by a
+//! third makes nothing faster, the present latency is that without load; and now and then it is measured again by going down
+//! for some windows.
 
 use super::{Ceiling, Window};
 
@@ -17,6 +18,11 @@ const PROBE: u32 = 60;
 /// The service is given so long, in windows, to come down before a probe measures.
 const SETTLE: u32 = 2;
 
+/// Going down to this share…
+const FALL: f64 = 0.7;
+/// … and still taking so much of the time: then it is not the load that takes it.
+const AS_SLOW: f64 = 0.9;
+
 /// See the module's description.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Gradient {
@@ -27,6 +33,8 @@ pub struct Gradient {
     before: u32,
     /// Windows that the probe still lasts.
     probing: u32,
+    /// Ceiling and latency where going down began; zeros while it does not go down.
+    fall: (f64, f64),
 }
 
 impl Ceiling for Gradient {
@@ -45,6 +53,12 @@ impl Ceiling for Gradient {
         }
         self.base = if self.base == 0.0 { latency } else { self.base.min(latency) };
         let ceiling = f64::from(now);
+        if self.fall.0 > 0.0 && ceiling <= self.fall.0 * FALL {
+            if latency >= self.fall.1 * AS_SLOW {
+                self.base = latency;
+            }
+            self.fall = (0.0, 0.0);
+        }
         let waiting = ceiling * (1.0 - self.base / latency).max(0.0);
         let room = ceiling.sqrt().max(2.0);
         self.windows += 1;
@@ -57,6 +71,11 @@ impl Ceiling for Gradient {
         }
         let aim = (ceiling - waiting + room).clamp(ceiling / STEP, ceiling * STEP);
         let next = ceiling + SMOOTHING * (aim - ceiling);
+        if next >= ceiling {
+            self.fall = (0.0, 0.0);
+        } else if self.fall.0 == 0.0 {
+            self.fall = (ceiling, latency);
+        }
         if next > ceiling { next.ceil() as u32 } else { next.floor().max(1.0) as u32 }
     }
 

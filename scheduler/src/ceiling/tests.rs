@@ -11,6 +11,7 @@ const MAX: u32 = 128;
 
 /// A service that answers in `BASE` up to `knee` at a time, and beyond in proportion, with `noise` of either sign.
 struct Service {
+    base: f64,
     knee: f64,
     noise: f64,
     random: u64,
@@ -18,11 +19,11 @@ struct Service {
 
 impl Service {
     fn new(knee: f64, noise: f64) -> Self {
-        Self { knee, noise, random: 88_172_645_463_325_252 }
+        Self { base: BASE, knee, noise, random: 88_172_645_463_325_252 }
     }
 
     fn throughput(&self, running: u32) -> f64 {
-        f64::from(running).min(self.knee) / BASE
+        f64::from(running).min(self.knee) / self.base
     }
 
     fn window(&mut self, running: u32) -> Window {
@@ -30,7 +31,7 @@ impl Service {
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         let spread = (self.random % 2001) as f64 / 1000.0 - 1.0;
-        let latency = BASE * (f64::from(running) / self.knee).max(1.0) * (1.0 + self.noise * spread);
+        let latency = self.base * (f64::from(running) / self.knee).max(1.0) * (1.0 + self.noise * spread);
         Window {
             elapsed: Duration::from_millis(100),
             ended: 50,
@@ -96,13 +97,41 @@ fn a_knee_that_moves_is_followed_both_ways() {
 }
 
 #[test]
+fn a_service_that_becomes_slower_for_everybody_is_not_taken_for_an_overrun_one() {
+    let mut rule = Gradient::default();
+    let (high, _) = settle(&mut rule, &mut Service::new(f64::from(MAX), 0.0), START, 100);
+    let slower = &mut Service { base: BASE * 1.5, ..Service::new(f64::from(MAX), 0.0) };
+    let (ceiling, reached) = settle(&mut rule, slower, high, 100);
+    assert!(reached >= 0.9, "{ceiling}, {reached:.2}");
+}
+
+#[test]
 fn a_lane_that_is_half_idle_closes_windows_and_keeps_its_ceiling() {
     let mut window = Gathering::default();
     window.started(3);
     for _ in 0..ENDS {
         window.ended(0, 1_000, Outcome::Done);
     }
-    let closed = window.close(WINDOW, 0).expect("it is complete");
+    let closed = window.close(WINDOW, 0, &Load::default()).expect("it is complete");
     assert_eq!((closed.peak, closed.ended), (3, ENDS));
-    assert!(window.close(WINDOW * 2, 0).is_none(), "a new one has begun");
+    assert!(window.close(WINDOW * 2, 0, &Load::default()).is_none(), "a new one has begun");
+}
+
+#[test]
+fn a_loaded_machine_lowers_every_ceiling_that_adapts() {
+    let mut service = Service::new(f64::from(MAX), 0.0);
+    for mut rule in rules() {
+        let mut ceiling = START;
+        let mut under = |load: f64, ceiling: u32| {
+            next(&mut *rule, ceiling, &Window { load: Some(load), ..service.window(ceiling) }, 0.9)
+        };
+        for _ in 0..40 {
+            ceiling = under(0.97, ceiling).max(1);
+        }
+        assert!(ceiling <= 2, "down to {ceiling}");
+        assert_eq!(under(0.88, 10), 10, "close to it, nothing rises");
+        assert!(under(0.5, 10) > 10);
+    }
+    let window = Window { load: Some(2.0), ..service.window(START) };
+    assert_eq!(next(&mut Fixed, START, &window, 0.9), START, "what is fixed stays");
 }

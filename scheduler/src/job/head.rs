@@ -157,11 +157,11 @@ impl Head {
         if self.ended.load(Relaxed) == 0 {
             self.ended.store(self.lane.clock().now(), Relaxed);
         }
-        self.state.end();
-        // A handle that registers after this lock sees the end; one that did before is taken here.
-        let joiner = self.joiner.lock().take();
-        if let Some(joiner) = joiner {
-            joiner.wake();
+        if self.state.end() {
+            let joiner = self.joiner.lock().take();
+            if let Some(joiner) = joiner {
+                joiner.wake();
+            }
         }
     }
 
@@ -177,7 +177,8 @@ impl Head {
                 place => *place = Some(context.waker().clone()),
             }
         }
-        if self.state.is_ended() { Poll::Ready(()) } else { Poll::Pending }
+        // The mark comes after the waker: whoever ends the job sees both, or this sees the end.
+        if self.state.await_end() { Poll::Pending } else { Poll::Ready(()) }
     }
 
     /// How it ended. Good after the end only.

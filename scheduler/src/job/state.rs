@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Whoever moves the byte to *running* owns the future until it moves the byte on: that is the invariant on which
-//! `cell.rs` relies. The top bit asks for cancellation; a runner finds it when it parks.
+//! `cell.rs` relies. The top bit asks for cancellation; a runner finds it when it parks. The next says that somebody waits for the
+//! end and has left his waker.
 
 use crate::sync::{AtomicU8, Ordering};
 
@@ -20,6 +21,8 @@ const WOKEN: u8 = 3;
 const PARKED: u8 = 4;
 const ENDED: u8 = 5;
 const CANCEL: u8 = 0x80;
+const AWAITED: u8 = 0x40;
+const FLAGS: u8 = CANCEL | AWAITED;
 
 /// Where a job stands.
 #[derive(Debug)]
@@ -57,10 +60,10 @@ impl State {
     fn swap_phase(&self, from: u8, to: u8) -> Result<u8, u8> {
         let mut seen = self.0.load(Ordering::Relaxed);
         loop {
-            if seen & !CANCEL != from {
+            if seen & !FLAGS != from {
                 return Err(seen);
             }
-            let next = to | (seen & CANCEL);
+            let next = to | (seen & FLAGS);
             match self.0.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Ok(next),
                 Err(now) => seen = now,
@@ -79,7 +82,7 @@ impl State {
     }
 
     pub(crate) fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Relaxed) & !CANCEL == READY
+        self.0.load(Ordering::Relaxed) & !FLAGS == READY
     }
 
     /// Takes a ready job to poll it; false if somebody claimed it first.
@@ -91,12 +94,12 @@ impl State {
     pub(crate) fn wake(&self) -> bool {
         let mut seen = self.0.load(Ordering::Acquire);
         loop {
-            let (next, queue) = match seen & !CANCEL {
+            let (next, queue) = match seen & !FLAGS {
                 PARKED => (READY, true),
                 RUNNING => (WOKEN, false),
                 _ => return false,
             };
-            match self.0.compare_exchange_weak(seen, next | (seen & CANCEL), Ordering::AcqRel, Ordering::Acquire) {
+            match self.0.compare_exchange_weak(seen, next | (seen & FLAGS), Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return queue,
                 Err(now) => seen = now,
             }
@@ -110,8 +113,9 @@ impl State {
             if seen & CANCEL != 0 {
                 return Park::Cancel;
             }
-            let (next, park) = if seen == WOKEN { (READY, Park::Ready) } else { (PARKED, Park::Parked) };
-            match self.0.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
+            let woken = seen & !FLAGS == WOKEN;
+            let (next, park) = if woken { (READY, Park::Ready) } else { (PARKED, Park::Parked) };
+            match self.0.compare_exchange_weak(seen, next | (seen & FLAGS), Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return park,
                 Err(now) => seen = now,
             }
@@ -122,31 +126,41 @@ impl State {
     pub(crate) fn cancel(&self) -> Cancel {
         let mut seen = self.0.load(Ordering::Acquire);
         loop {
-            let (next, answer) = match seen & !CANCEL {
-                READY | PARKED => (RUNNING | CANCEL, Cancel::Claimed),
-                QUEUED => (QUEUED | CANCEL, Cancel::Queued),
-                phase @ (RUNNING | WOKEN) => (phase | CANCEL, Cancel::Asked),
+            let (next, answer) = match seen & !FLAGS {
+                READY | PARKED => (RUNNING, Cancel::Claimed),
+                QUEUED => (QUEUED, Cancel::Queued),
+                phase @ (RUNNING | WOKEN) => (phase, Cancel::Asked),
                 _ => return Cancel::Late,
             };
-            match self.0.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire) {
+            match self.0.compare_exchange_weak(
+                seen,
+                next | CANCEL | (seen & AWAITED),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
                 Ok(_) => return answer,
                 Err(now) => seen = now,
             }
         }
     }
 
-    /// Publishes the result. The caller owns the job.
-    pub(crate) fn end(&self) {
+    /// Publishes the result. The caller owns the job. True if somebody waits, who must be woken.
+    pub(crate) fn end(&self) -> bool {
         // An exchange, not a store: a store may come to lie before a mark that somebody sets at the same moment.
-        self.0.swap(ENDED, Ordering::AcqRel);
+        self.0.swap(ENDED, Ordering::AcqRel) & AWAITED != 0
+    }
+
+    /// Notes that somebody waits and has left his waker. False if it has ended, and nobody will be woken.
+    pub(crate) fn await_end(&self) -> bool {
+        self.0.fetch_or(AWAITED, Ordering::AcqRel) & !FLAGS != ENDED
     }
 
     pub(crate) fn is_ended(&self) -> bool {
-        self.0.load(Ordering::Acquire) & !CANCEL == ENDED
+        self.0.load(Ordering::Acquire) & !FLAGS == ENDED
     }
 
     pub(crate) fn is_queued(&self) -> bool {
-        self.0.load(Ordering::Acquire) & !CANCEL == QUEUED
+        self.0.load(Ordering::Acquire) & !FLAGS == QUEUED
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {

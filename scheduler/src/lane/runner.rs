@@ -16,7 +16,7 @@ use tokio::runtime;
 
 use super::inner::Next;
 use super::{Executor, Lane, Refusal};
-use crate::clock::Nanos;
+use crate::clock::{self, Nanos};
 use crate::error::Cancellation;
 use crate::estimate::Taken;
 use crate::job::Outcome;
@@ -55,26 +55,37 @@ enum Turn {
 struct Runner {
     lane: Arc<Lane>,
     seat: usize,
-    /// The job that ended in the turn before, still on the books.
-    last: Option<Arc<dyn Task>>,
+    /// The job that ended in the turn before, and how long the poll took.
+    last: Option<(Arc<dyn Task>, Nanos)>,
+    /// Off the books, and to be dropped.
+    gone: Vec<Arc<dyn Task>>,
     now: Nanos,
     exited: bool,
 }
 
+/// Lets go of jobs; if that frees their results, foreign code runs, and may panic.
+pub(super) fn forget(gone: &mut Vec<Arc<dyn Task>>) {
+    for task in gone.drain(..) {
+        // What a destructor says in its panic is nobody's result any more.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(task))));
+    }
+}
+
 impl Runner {
     fn new(lane: &Arc<Lane>, seat: usize) -> Self {
-        Self { lane: Arc::clone(lane), seat, last: None, now: 0, exited: false }
+        Self { lane: Arc::clone(lane), seat, last: None, gone: Vec::new(), now: 0, exited: false }
     }
 
     /// Polls one job.
     fn turn(&mut self) -> Turn {
-        let next = self.lane.next(self.seat, self.now, self.last.as_deref().map(Task::head));
-        self.forget();
+        let next = match self.take_from_tray() {
+            Some(task) => Next::Run(task),
+            None => self.lane.next(self.seat, self.now, &mut self.gone),
+        };
+        forget(&mut self.gone);
         match next {
             Next::Run(task) => {
-                if self.lane.poll(&task, &mut self.now) {
-                    self.last = Some(task);
-                }
+                self.run(task);
                 Turn::Ran
             }
             Next::Idle => Turn::Idle,
@@ -82,29 +93,64 @@ impl Runner {
         }
     }
 
-    /// Lets go of the last job; if that frees its result, foreign code runs, and may panic.
-    fn forget(&mut self) {
-        if let Some(last) = self.last.take() {
-            // What a destructor says in its panic is nobody's result any more.
-            drop(catch_unwind(AssertUnwindSafe(|| drop(last))));
+    /// Lays down what has ended, and takes what is next, if nothing more important waits in the lane.
+    fn take_from_tray(&mut self) -> Option<Arc<dyn Task>> {
+        let mut tray = self.lane.seats.all[self.seat].tray.lock();
+        if let Some((last, busy)) = self.last.take() {
+            tray.done.push(last);
+            tray.polls += 1;
+            tray.busy += busy;
+        }
+        let level = tray.next.front()?.head().priority as u8;
+        if level > self.lane.seats.urgent.load(Relaxed) { None } else { tray.next.pop_front() }
+    }
+
+    fn run(&mut self, task: Arc<dyn Task>) {
+        let head = task.head();
+        if !head.state().resume() {
+            // Its awaiter was faster, or somebody cancelled it.
+            self.gone.push(task);
+            return;
+        }
+        let before = self.now;
+        if head.started.load(Relaxed) == 0 {
+            // A clock that was read before the submission must not start a job before it came.
+            head.started.store(before.max(head.submitted.load(Relaxed)), Relaxed);
+        }
+        if self.lane.poll(&task, &mut self.now) {
+            self.last = Some((task, self.now.saturating_sub(before)));
         }
     }
 
     /// Leaves the books in order before others run.
     fn give_way(&mut self) {
-        if let Some(last) = &self.last {
-            self.lane.retire(last.head());
+        {
+            let mut tray = self.lane.seats.all[self.seat].tray.lock();
+            tray.done.extend(self.last.take().map(|(last, _)| last));
+            if tray.done.is_empty() && tray.next.is_empty() {
+                return;
+            }
         }
-        self.forget();
+        self.lane.clear_tray(self.seat, &mut self.gone);
+        forget(&mut self.gone);
     }
 }
 
 impl Lane {
     /// Polls a job that the caller owns. True if it has ended, and is still on the books.
     fn poll(self: &Arc<Self>, task: &Arc<dyn Task>, now: &mut Nanos) -> bool {
-        let before = *now;
-        let polled = Arc::clone(task).step();
         let head = task.head();
+        if head.state().is_cancelled() {
+            // Somebody asked for it as it came off the queue.
+            head.note_end(*now);
+            Refusal::Cancelled(self.cause().unwrap_or(Cancellation::Asked)).tell(&**task);
+            return true;
+        }
+        let before = *now;
+        // A closure may wait; a future gives way when it does, and the time of its polls is good enough.
+        let counts = head.kind.is_some() && matches!(self.executor, Executor::Threads { .. });
+        let on_processor = if counts { clock::on_processor() } else { None };
+        let polled = Arc::clone(task).step();
         let Poll::Ready(outcome) = polled else {
             *now = self.clock.now();
             head.busy.fetch_add(now.saturating_sub(before), Relaxed);
@@ -112,7 +158,11 @@ impl Lane {
         };
         *now = head.ended();
         if let Some(kind) = &head.kind {
-            let busy = head.busy.load(Relaxed) + now.saturating_sub(before);
+            let spent = match (on_processor, counts.then(clock::on_processor).flatten()) {
+                (Some(before), Some(now)) => now.saturating_sub(before),
+                _ => now.saturating_sub(before),
+            };
+            let busy = head.busy.load(Relaxed) + spent;
             let run = now.saturating_sub(head.started.load(Relaxed));
             let failed = matches!(outcome, Outcome::Failed | Outcome::Panicked);
             kind.learn(Taken { run, busy, memory: None, failed });
@@ -156,8 +206,12 @@ impl Lane {
         let task = task();
         // Only what learns needs the time of the start.
         let mut now = if head.kind.is_some() { self.clock.now() } else { head.started.load(Relaxed) };
+        let before = now;
         if self.poll(&task, &mut now) {
-            self.retire(head);
+            self.retire_helped(head);
+            if CREDIT.get() == 0 && now.saturating_sub(before) < SHORT {
+                CREDIT.set(CREDIT_MAX);
+            }
         }
         DEPTH.set(depth);
     }
@@ -166,7 +220,21 @@ impl Lane {
 thread_local! {
     /// Jobs being polled by those who await them, one inside the other.
     static DEPTH: Cell<u8> = const { Cell::new(0) };
+    static CREDIT: Cell<u8> = const { Cell::new(0) };
 }
+
+/// Whether the jobs that this thread polled for those who await them were short, so that the next counts as part of the same
+/// turn.
+pub(crate) fn is_short() -> bool {
+    let credit = CREDIT.get();
+    CREDIT.set(credit.saturating_sub(1));
+    credit > 0
+}
+
+/// A job that takes less than this is short.
+const SHORT: Nanos = 1_000;
+/// So many jobs are counted with a short one.
+const CREDIT_MAX: u8 = 3;
 
 /// So many: a job that awaits jobs that await jobs must not exhaust the stack.
 const DEPTH_MAX: u8 = 4;
@@ -186,7 +254,7 @@ impl Future for Runner {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let seat = self.seat;
-        self.lane.seats[seat].get_or_init(|| context.waker().clone());
+        self.lane.seats.all[seat].waker.get_or_init(|| context.waker().clone());
         self.now = self.lane.clock.now();
         let until = self.now + SLICE_TIME;
         for _ in 0..SLICE {
@@ -242,7 +310,7 @@ fn run_thread(mut runner: Runner) {
     let Executor::Threads { runtime, nice, .. } = &lane.executor else { return };
     step_back(*nice);
     let _inside = runtime.enter();
-    lane.seats[runner.seat].get_or_init(|| Waker::from(Arc::new(Unpark(thread::current()))));
+    lane.seats.all[runner.seat].waker.get_or_init(|| Waker::from(Arc::new(Unpark(thread::current()))));
     runner.now = lane.clock.now();
     loop {
         match runner.turn() {

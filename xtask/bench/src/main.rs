@@ -26,7 +26,7 @@ static ALLOCATOR: memory::Counting = memory::Counting::new();
     after_help = "Exit code: 0 fine, 1 a bar is short or an assertion failed, 2 the call or the set-up is wrong."
 )]
 struct Command {
-    /// What to measure: `cache`, `lock`, `manners`, `overhead`, `pool`, `server`; or `list` for all subjects with their cases.
+    /// What to measure: `cache`, `lock`, `overhead`, `pool`, `scheduler`, `server`; or `list` for all subjects with their cases.
     subject: String,
     /// Fewer rounds and less work: for seeing that it works, not for evidence.
     #[arg(long)]
@@ -155,7 +155,8 @@ fn child(arguments: &[String]) -> Result<(), String> {
     let answer = match words.as_slice() {
         ["memory", shape, name] => subjects::cache::memory::measure(&ALLOCATOR, shape, name)?,
         ["pool", step, name] => subjects::pool::memory::measure(&ALLOCATOR, step, name)?,
-        ["manners", step, name] => subjects::manners::batches::measure(&ALLOCATOR, step, name)?,
+        ["scheduler", "queued", name] => subjects::scheduler::queued::measure(&ALLOCATOR, name)?,
+        ["scheduler", step, name] => subjects::scheduler::manners::batches::measure(&ALLOCATOR, step, name)?,
         ["shrink"] => subjects::cache::shrink::measure()?,
         ["overhead", kind] => subjects::overhead::measure(kind)?,
         ["axum", content_type] => return subjects::server::serve_bare(content_type),

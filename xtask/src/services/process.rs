@@ -54,11 +54,10 @@ impl Process {
         }
         match stat(self.pid) {
             Some(stat) if self.born.is_some_and(|born| born != stat.born) => Activity::Gone,
-            None => Activity::Gone,
             // The first thread is listed as a zombie from its own end on, while others of the process may still hold
             // its sockets open.
             Some(Stat { letter: 'Z' | 'X', .. }) if threads(self.pid) > 1 => Activity::Running,
-            Some(Stat { letter: 'Z' | 'X', .. }) => Activity::Gone,
+            None | Some(Stat { letter: 'Z' | 'X', .. }) => Activity::Gone,
             Some(Stat { letter: 'T' | 't', .. }) => Activity::Paused,
             Some(_) => Activity::Running,
         }

@@ -175,12 +175,13 @@ const SYSTEM = { at: 0, used: 1, limit: 2, rss: 3, cpu: 4 };
 const POINT = { at: 0, hits: 1, misses: 2, entries: 3, bytes: 4, capacity: 5, size: 6, expired: 7, explicit: 8, replaced: 9, shrunk: 10 };
 const CAUSES = [['capacity', 'for entries', '--c1'], ['size', 'for bytes', '--c2'], ['expired', 'expired', '--c3'], ['explicit', 'removed', '--c4'], ['replaced', 'replaced', '--c5'], ['shrunk', 'shrunk', '--c6']];
 
-const state = { points: 300, system: [], caches: new Map(), frame: null, chosen: null, scale: null, filter: '' };
+const state = { points: 300, system: [], caches: new Map(), lanes: new Map(), frame: null, chosen: null, scale: null, filter: '' };
 
 function hello(message) {
   state.points = message.history.points;
   state.system = message.history.system;
   state.caches = new Map(Object.entries(message.history.caches));
+  state.lanes = new Map(Object.entries(message.history.lanes || {}));
   text($('profile'), message.info.profile);
   text($('environment'), message.info.environment);
   text($('version'), message.info.version);
@@ -198,6 +199,11 @@ function tick(frame) {
     if (!cache.point) continue;
     if (!state.caches.has(cache.name)) state.caches.set(cache.name, []);
     keep(state.caches.get(cache.name), cache.point);
+  }
+  for (const lane of frame.lanes || []) {
+    if (!lane.point) continue;
+    if (!state.lanes.has(lane.name)) state.lanes.set(lane.name, []);
+    keep(state.lanes.get(lane.name), lane.point);
   }
   const present = new Set(frame.caches.map((cache) => cache.name));
   for (const name of state.caches.keys()) if (!present.has(name)) state.caches.delete(name);

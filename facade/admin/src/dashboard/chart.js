@@ -65,6 +65,14 @@ function span(seconds) {
   return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
 }
 
+/** A time in the unit that fits it, from microseconds on. */
+function short(seconds) {
+  if (!seconds) return '0';
+  if (seconds < 1e-3) return `${(seconds * 1e6).toFixed(0)} µs`;
+  if (seconds < 1) return `${(seconds * 1e3).toFixed(1)} ms`;
+  return seconds < 60 ? `${seconds.toFixed(1)} s` : span(seconds);
+}
+
 function meter(node, share, label) {
   const value = known(share) ? Math.max(0, Math.min(1, share)) : 0;
   node.firstElementChild.style.width = `${(value * 100).toFixed(1)}%`;

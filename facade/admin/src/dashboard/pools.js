@@ -1,14 +1,8 @@
-/* The panel of pools: asks every two seconds while the page is seen; hidden while there is no pool. */
+/* The panel of pools; loaded after chart.js and app.js: asks every two seconds while the page is seen; hidden while there is no pool. */
 'use strict';
 
 (() => {
   const MARK = { resources: 'Resources', objects: 'Objects', buffers: 'Buffers', words: 'Words' };
-
-  const short = (seconds) => {
-    if (!seconds) return '0';
-    if (seconds < 1e-3) return `${(seconds * 1e6).toFixed(0)} µs`;
-    return seconds < 1 ? `${(seconds * 1e3).toFixed(1)} ms` : `${seconds.toFixed(1)} s`;
-  };
 
   function pool(one) {
     const waits = one.kind === 'resources';

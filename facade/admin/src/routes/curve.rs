@@ -11,11 +11,12 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{blocking, byte_cache, check_key, open_cache, seconds};
+use super::{byte_cache, check_key, open_cache, seconds};
 use crate::params::{Name, query};
 use crate::problem::{Problem, ProblemKind, shorten};
 use crate::router::{Answer, App, Routes};
 use crate::schema::ProblemBody;
+use crate::work::heavy;
 
 /// Most keys of one list.
 const KEYS_MAX: usize = 1_000;
@@ -90,7 +91,7 @@ impl CurveBody {
 async fn curve(State(app): State<Arc<App>>, Name(name): Name, uri: Uri) -> Answer<Json<CurveBody>> {
     let cache = open_cache(&app, &name).map_err(|problem| problem.at(&uri))?;
     query(&uri, &[]).map_err(|problem| problem.at(&uri))?;
-    Ok(Json(CurveBody::new(&*cache)))
+    heavy(&app, "curve", move || CurveBody::new(&*cache)).await.map(Json).map_err(|problem| problem.at(&uri))
 }
 
 /// Why an entry is where it is.
@@ -134,7 +135,7 @@ struct ExplanationBody {
 )]
 async fn explain(State(app): State<Arc<App>>, Name(name): Name, uri: Uri) -> Answer<Json<ExplanationBody>> {
     let work = {
-        let uri = uri.clone();
+        let (app, uri) = (Arc::clone(&app), uri.clone());
         move || {
             let cache = byte_cache(&app, &name)?;
             let Some((_, key)) = query(&uri, &["key"])?.pop() else {
@@ -164,7 +165,8 @@ async fn explain(State(app): State<Arc<App>>, Name(name): Name, uri: Uri) -> Ans
             })
         }
     };
-    blocking(work).await.map(Json).map_err(|problem| problem.at(&uri))
+    let explained = heavy(&app, "explain", work).await.and_then(std::convert::identity);
+    explained.map(Json).map_err(|problem| problem.at(&uri))
 }
 
 /// A key in the order of eviction.
@@ -229,7 +231,7 @@ async fn coldest(State(app): State<Arc<App>>, Name(name): Name, uri: Uri) -> Ans
 
 async fn ranking(app: Arc<App>, name: String, uri: Uri, hottest: bool) -> Answer<Json<RankingBody>> {
     let work = {
-        let uri = uri.clone();
+        let (app, uri) = (Arc::clone(&app), uri.clone());
         move || {
             let cache = byte_cache(&app, &name)?;
             let most = match query(&uri, &["n"])?.pop() {
@@ -252,5 +254,6 @@ async fn ranking(app: Arc<App>, name: String, uri: Uri, hottest: bool) -> Answer
             Ok(RankingBody { cache: name, keys: keys.collect() })
         }
     };
-    blocking(work).await.map(Json).map_err(|problem: Problem| problem.at(&uri))
+    let ranked = heavy(&app, "ranking", work).await.and_then(std::convert::identity);
+    ranked.map(Json).map_err(|problem: Problem| problem.at(&uri))
 }

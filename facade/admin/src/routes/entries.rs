@@ -181,7 +181,7 @@ struct Page {
 async fn list(State(app): State<Arc<App>>, Name(name): Name, uri: Uri) -> Answer<Json<Page>> {
     let list = || {
         let cache = byte_cache(&app, &name)?;
-        let (limit, after) = page(&app, &uri)?;
+        let Paging { limit, after, .. } = paging(&app, &uri, &[])?;
         let page = cache.cache().keys_with_info(after, limit);
         let entries = page.items.into_iter().map(|(key, info)| Listed {
             key: key.into(),
@@ -195,9 +195,22 @@ async fn list(State(app): State<Arc<App>>, Name(name): Name, uri: Uri) -> Answer
     list().map_err(|problem: Problem| problem.at(&uri))
 }
 
-fn page(app: &App, uri: &Uri) -> Result<(usize, Option<u64>), Problem> {
-    let (mut limit, mut after) = (app.settings.page_default, None);
-    for (name, value) in query(uri, &["limit", "after"])? {
+/// Which part of a listing is asked for.
+pub(super) struct Paging {
+    /// The most on the page.
+    pub(super) limit: usize,
+    /// Where the page before ended.
+    pub(super) after: Option<u64>,
+    /// The other parameters.
+    #[cfg_attr(not(feature = "scheduler"), allow(dead_code, reason = "for jobs"))]
+    pub(super) others: Vec<(String, String)>,
+}
+
+/// Reads `limit`, `after` and the parameters that a route has beside them.
+pub(super) fn paging(app: &App, uri: &Uri, others: &[&'static str]) -> Result<Paging, Problem> {
+    let known: Vec<_> = ["limit", "after"].iter().chain(others).copied().collect();
+    let (mut limit, mut after, mut rest) = (app.settings.page_default, None, Vec::new());
+    for (name, value) in query(uri, &known)? {
         let wrong = |rule: String| {
             let detail = format!("`{name}` must be {rule}, not `{}`", shorten(&value));
             Problem::new(ProblemKind::BadQuery, detail)
@@ -206,11 +219,13 @@ fn page(app: &App, uri: &Uri) -> Result<(usize, Option<u64>), Problem> {
             let max = app.settings.page_max;
             let parsed = value.parse().ok().filter(|limit| (1..=max).contains(limit));
             limit = parsed.ok_or_else(|| wrong(format!("a whole number from 1 to {max} (server.page_max)")))?;
-        } else {
+        } else if name == "after" {
             after = Some(value.parse().map_err(|_| wrong("the `next` of a page before".to_owned()))?);
+        } else {
+            rest.push((name, value));
         }
     }
-    Ok((limit, after))
+    Ok(Paging { limit, after, others: rest })
 }
 
 /// What clearing a cache removed.

@@ -16,13 +16,14 @@ use utoipa::ToSchema;
 
 use super::caches::{CacheBody, MEMORY_MAX_MIB, policy};
 use super::entries::ttl;
-use super::{MIB, blocking, mib, open_cache};
+use super::{MIB, mib, open_cache};
 use crate::body::read_json;
 use crate::fields::{Fields, count, positive};
 use crate::params::Name;
 use crate::problem::Problem;
 use crate::router::{Answer, App};
 use crate::schema::{LimitsBody, ProblemBody};
+use crate::work::heavy;
 
 /// The cache after the change, and what the change cost.
 #[derive(Debug, Serialize, ToSchema)]
@@ -56,11 +57,13 @@ pub(super) async fn change(State(app): State<Arc<App>>, Name(name): Name, reques
     let body = read_json(&parts.headers, body, app.body_limit()).await.map_err(|problem| problem.at(&parts.uri))?;
     let cache = open_cache(&app, &name).map_err(|problem| problem.at(&parts.uri))?;
     // Evicting many values takes time that other requests should not wait for, and goes on when the client leaves.
-    let changed = blocking(move || {
-        let _turn = app.changing.lock();
+    let shared = Arc::clone(&app);
+    let work = move || {
+        let _turn = shared.changing.lock();
         apply(&*cache, &body)
-    });
-    changed.await.map(Json).map_err(|problem| problem.at(&parts.uri))
+    };
+    let changed = heavy(&app, "limits", work).await.and_then(std::convert::identity);
+    changed.map(Json).map_err(|problem| problem.at(&parts.uri))
 }
 
 /// What the settings are after the change.

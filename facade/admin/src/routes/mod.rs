@@ -3,16 +3,26 @@
 
 mod budget;
 mod caches;
+#[cfg(feature = "scheduler")]
+mod calls;
 mod config;
 mod curve;
 mod entries;
 mod entry;
 mod events;
 mod health;
+#[cfg(feature = "scheduler")]
+mod jobs;
+#[cfg(feature = "scheduler")]
+mod lanes;
 mod limits;
+#[cfg(feature = "lock")]
+mod locks;
 mod page;
 mod patches;
 mod pools;
+#[cfg(feature = "limit")]
+mod rates;
 mod shrink;
 pub(crate) mod snapshots;
 mod system;
@@ -40,6 +50,9 @@ use crate::router::{App, Routes};
         (name = "caches", description = "Named caches"),
         (name = "entries", description = "Entries of caches whose values are JSON"),
         (name = "pools", description = "Pools of resources, objects, buffers and words"),
+        (name = "lanes", description = "Lanes of the scheduler, their jobs, and calls with their breakers; where the program has them"),
+        (name = "locks", description = "Groups of locks; where the program has them"),
+        (name = "limits", description = "Rate limits; where the program has them"),
         (name = "system", description = "Numbers, recommendations, optimisation"),
         (name = "health", description = "Health"),
         (name = "config", description = "Effective settings, their origin, and changes at run time"),
@@ -54,8 +67,8 @@ pub(crate) fn document() -> OpenApi {
 }
 
 /// Every route, by group.
-pub(crate) fn all() -> [(Group, Routes); 12] {
-    [
+pub(crate) fn all() -> Vec<(Group, Routes)> {
+    vec![
         (Group::Page, page::routes()),
         (Group::Health, health::routes()),
         (Group::Caches, caches::routes()),
@@ -66,6 +79,12 @@ pub(crate) fn all() -> [(Group, Routes); 12] {
         (Group::Entries, entries::routes()),
         (Group::Entry, entry::routes()),
         (Group::System, system::routes().merge(pools::routes())),
+        #[cfg(feature = "scheduler")]
+        (Group::Lanes, lanes::routes().merge(jobs::routes()).merge(calls::routes())),
+        #[cfg(feature = "lock")]
+        (Group::Locks, locks::routes()),
+        #[cfg(feature = "limit")]
+        (Group::Limits, rates::routes()),
         (Group::Config, config::routes()),
         (Group::Events, events::routes()),
     ]
@@ -146,18 +165,6 @@ fn refused(error: &CachesError) -> Problem {
         _ => ProblemKind::InvalidFields,
     };
     Problem::new(kind, error)
-}
-
-/// Runs what may take long on a thread that answers no requests; it goes on when the client leaves.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Lost only when the runtime is shutting down, and then so is the answer.
-            Err(_) => std::future::pending().await,
-        },
-    }
 }
 
 /// An optional number of seconds.

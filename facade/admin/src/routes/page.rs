@@ -34,12 +34,17 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const INDEX: &str = include_str!("../dashboard/index.html");
 
 /// Name, media type, content.
-const FILES: [(&str, &str, &str); 10] = [
+const FILES: [(&str, &str, &str); 15] = [
     ("app.js", "text/javascript; charset=utf-8", include_str!("../dashboard/app.js")),
     ("worth.js", "text/javascript; charset=utf-8", include_str!("../dashboard/worth.js")),
     ("budget.js", "text/javascript; charset=utf-8", include_str!("../dashboard/budget.js")),
     ("chart.js", "text/javascript; charset=utf-8", include_str!("../dashboard/chart.js")),
     ("pools.js", "text/javascript; charset=utf-8", include_str!("../dashboard/pools.js")),
+    ("panels.js", "text/javascript; charset=utf-8", include_str!("../dashboard/panels.js")),
+    ("lanes.js", "text/javascript; charset=utf-8", include_str!("../dashboard/lanes.js")),
+    ("calls.js", "text/javascript; charset=utf-8", include_str!("../dashboard/calls.js")),
+    ("locks.js", "text/javascript; charset=utf-8", include_str!("../dashboard/locks.js")),
+    ("limits.js", "text/javascript; charset=utf-8", include_str!("../dashboard/limits.js")),
     ("style.css", "text/css; charset=utf-8", include_str!("../dashboard/style.css")),
     ("icon.svg", "image/svg+xml", include_str!("../dashboard/icon.svg")),
     ("uplot.js", "text/javascript; charset=utf-8", include_str!("../dashboard/uplot.js")),
@@ -57,7 +62,7 @@ const FILES: [(&str, &str, &str); 10] = [
 async fn index(OriginalUri(original): OriginalUri) -> Response {
     // Mounted below a prefix, with or without a slash at its end: the page's links are relative to this base.
     let base = format!("{}/", original.path().trim_end_matches('/'));
-    let html = INDEX.replace("{{base}}", &escape(&base));
+    let html = INDEX.replace("{{base}}", &escape(&base)).replace("{{parts}}", &crate::parts::COMPILED.join(" "));
     let mut response = html.into_response();
     page_headers(response.headers_mut(), "text/html; charset=utf-8");
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));

@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 use trimtab_config::Problem as Fault;
 use utoipa::ToSchema;
 
-use super::blocking;
 use crate::body::read_json;
 use crate::console::SettingChange;
 use crate::params::query;
 use crate::problem::{Problem, ProblemKind, shorten_to};
 use crate::router::{Answer, App};
 use crate::schema::ProblemBody;
+use crate::work::blocking;
 
 /// What a patch or its taking back has changed.
 #[derive(Debug, Serialize, ToSchema)]

@@ -13,11 +13,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::blocking;
 use crate::params::{Name, query};
 use crate::problem::{Problem, ProblemKind, shorten};
 use crate::router::{Answer, App, Routes};
 use crate::schema::ProblemBody;
+use crate::work::heavy;
 
 pub(crate) fn routes() -> Routes {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(describe)).routes(routes!(trim))
@@ -213,11 +213,11 @@ async fn trim(State(app): State<Arc<App>>, Name(name): Name, uri: Uri) -> Answer
         Ok((find(&app, &name)?, share))
     };
     let (pool, share) = wanted().map_err(|problem: Problem| problem.at(&uri))?;
-    let body = blocking(move || {
+    let work = move || {
         let trimmed = pool.trim_idle(share);
         TrimmedBody { objects: trimmed.objects, bytes: trimmed.bytes, pool: PoolBody::new(&*pool) }
-    })
-    .await;
+    };
+    let body = heavy(&app, "trim", work).await.map_err(|problem| problem.at(&uri))?;
     tracing::info!(pool = name, objects = body.objects, bytes = body.bytes, "pool trimmed over HTTP");
     Ok(Json(body))
 }

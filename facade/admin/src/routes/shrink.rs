@@ -11,14 +11,15 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::open_cache;
 use super::system::reclaim;
-use super::{blocking, open_cache};
 use crate::body::read_json;
 use crate::fields::Fields;
 use crate::params::Name;
 use crate::problem::{Problem, shorten};
 use crate::router::{Answer, App, Routes};
 use crate::schema::{ProblemBody, ShrinkBody};
+use crate::work::heavy;
 
 pub(crate) fn routes() -> Routes {
     OpenApiRouter::new().routes(routes!(shrink))
@@ -67,11 +68,12 @@ async fn shrink(State(app): State<Arc<App>>, Name(name): Name, request: Request)
     let (parts, body) = request.into_parts();
     let body = read_json(&parts.headers, body, app.body_limit()).await.map_err(|problem| problem.at(&parts.uri))?;
     let cache = open_cache(&app, &name).map_err(|problem| problem.at(&parts.uri))?;
+    let shared = Arc::clone(&app);
     let work = move || -> Result<ShrunkBody, Problem> {
         let share = read(&body)?;
         let started = Instant::now();
         let freed = cache.shrink_to(share);
-        let step = reclaim(&app.console, &app.reclaimer);
+        let step = reclaim(&shared.console, &shared.reclaimer);
         tracing::info!(cache = cache.name(), %share, freed.entries, freed.bytes, "a cache was shrunk over HTTP");
         Ok(ShrunkBody {
             cache: name,
@@ -85,7 +87,8 @@ async fn shrink(State(app): State<Arc<App>>, Name(name): Name, request: Request)
             took_seconds: started.elapsed().as_secs_f64(),
         })
     };
-    blocking(work).await.map(Json).map_err(|problem| problem.at(&parts.uri))
+    let done = heavy(&app, "shrink", work).await.and_then(std::convert::identity);
+    done.map(Json).map_err(|problem| problem.at(&parts.uri))
 }
 
 fn read(body: &[u8]) -> Result<Share, Problem> {

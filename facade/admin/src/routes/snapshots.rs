@@ -18,11 +18,12 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{blocking, byte_cache};
+use super::byte_cache;
 use crate::params::{Name, query};
 use crate::problem::{Problem, ProblemKind, shorten};
 use crate::router::{Answer, App, Routes};
 use crate::schema::ProblemBody;
+use crate::work::{files, heavy};
 
 /// How names of snapshots end.
 const SUFFIX: &str = ".snapshot";
@@ -83,28 +84,32 @@ struct RestoredBody {
     responses(
         (status = 200, description = "Saved", body = SavedBody),
         (status = "4XX", description = "No such cache, a cache of Rust values, or snapshots are off", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "The system refused; an older file is untouched", body = ProblemBody, content_type = "application/problem+json")
+        (status = "5XX", description = "The system refused, or is left alone after it did; an older file is untouched", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn save(State(app): State<Arc<App>>, Name(name): Name, uri: Uri) -> Answer<Json<SavedBody>> {
     let work = {
-        let uri = uri.clone();
+        let (app, uri) = (Arc::clone(&app), uri.clone());
         move || {
             let cache = byte_cache(&app, &name)?;
             let (file, path) = place(&app, &name, &uri)?;
-            if let Some(directory) = path.parent() {
-                fs::create_dir_all(directory).map_err(|error| {
-                    let detail =
-                        format!("cannot make the directory of server.snapshots, {}: {error}", directory.display());
-                    Problem::new(ProblemKind::SnapshotFailed, detail)
-                })?;
-            }
-            let saved = cache.cache().save(&path).map_err(|error| refused(&name, &file, &error))?;
+            let write = || {
+                if let Some(directory) = path.parent() {
+                    fs::create_dir_all(directory).map_err(|error| {
+                        let detail =
+                            format!("cannot make the directory of server.snapshots, {}: {error}", directory.display());
+                        Problem::new(ProblemKind::SnapshotFailed, detail)
+                    })?;
+                }
+                cache.cache().save(&path).map_err(|error| refused(&name, &file, &error))
+            };
+            let saved = files(&app, write, broken)?;
             tracing::info!(cache = name, file, entries = saved.entries, bytes = saved.bytes, "cache saved over HTTP");
             Ok(SavedBody { cache: name, file, entries: saved.entries, bytes: saved.bytes })
         }
     };
-    blocking(work).await.map(Json).map_err(|problem: Problem| problem.at(&uri))
+    let saved = heavy(&app, "snapshot", work).await.and_then(std::convert::identity);
+    saved.map(Json).map_err(|problem: Problem| problem.at(&uri))
 }
 
 /// Restore a cache
@@ -122,16 +127,17 @@ async fn save(State(app): State<Arc<App>>, Name(name): Name, uri: Uri) -> Answer
     responses(
         (status = 200, description = "Restored", body = RestoredBody),
         (status = "4XX", description = "No such cache or file, an unusable file, a cache of Rust values, or snapshots are off", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "The system refused", body = ProblemBody, content_type = "application/problem+json")
+        (status = "5XX", description = "The system refused, or is left alone after it did", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn restore(State(app): State<Arc<App>>, Name(name): Name, uri: Uri) -> Answer<Json<RestoredBody>> {
     let work = {
-        let uri = uri.clone();
+        let (app, uri) = (Arc::clone(&app), uri.clone());
         move || {
             let cache = byte_cache(&app, &name)?;
             let (file, path) = place(&app, &name, &uri)?;
-            let restored = cache.cache().restore(&path).map_err(|error| refused(&name, &file, &error))?;
+            let read = || cache.cache().restore(&path).map_err(|error| refused(&name, &file, &error));
+            let restored = files(&app, read, broken)?;
             tracing::info!(cache = name, file, entries = restored.entries, "cache restored over HTTP");
             Ok(RestoredBody {
                 cache: name,
@@ -143,7 +149,13 @@ async fn restore(State(app): State<Arc<App>>, Name(name): Name, uri: Uri) -> Ans
             })
         }
     };
-    blocking(work).await.map(Json).map_err(|problem: Problem| problem.at(&uri))
+    let restored = heavy(&app, "restore", work).await.and_then(std::convert::identity);
+    restored.map(Json).map_err(|problem: Problem| problem.at(&uri))
+}
+
+/// Whether the file system is to blame.
+fn broken(problem: &Problem) -> bool {
+    problem.kind() == ProblemKind::SnapshotFailed
 }
 
 /// The file that a request means: its name, and where it is.

@@ -24,6 +24,7 @@ use crate::problem::{Problem, ProblemKind};
 use crate::router::{Answer, App, Routes};
 use crate::schema::ProblemBody;
 use crate::stream::millis;
+use crate::work::heavy;
 
 pub(crate) fn routes() -> Routes {
     OpenApiRouter::new()
@@ -128,13 +129,22 @@ struct Recommendations {
     get,
     path = "/api/memory/analysis/recommendations",
     tag = "system",
-    responses((status = 200, description = "What could be better, with its numbers", body = Recommendations))
+    responses(
+        (status = 200, description = "What could be better, with its numbers", body = Recommendations),
+        (status = 503, description = "The lane takes no work now", body = ProblemBody, content_type = "application/problem+json")
+    )
 )]
-async fn recommendations(State(app): State<Arc<App>>) -> Json<Recommendations> {
-    let caches: Vec<_> = app.console.caches().list().iter().map(|cache| evidence(&app, &**cache)).collect();
+async fn recommendations(State(app): State<Arc<App>>, uri: Uri) -> Answer<Json<Recommendations>> {
+    let shared = Arc::clone(&app);
+    let advice = heavy(&app, "advice", move || recommend(&shared)).await;
+    advice.map(Json).map_err(|problem| problem.at(&uri))
+}
+
+fn recommend(app: &App) -> Recommendations {
+    let caches: Vec<_> = app.console.caches().list().iter().map(|cache| evidence(app, &**cache)).collect();
     let count = caches.len();
     let evidence = Evidence { caches, memory: Some(app.console.monitor().memory_evidence()) };
-    Json(Recommendations { recommendations: advise(&evidence), caches: count })
+    Recommendations { recommendations: advise(&evidence), caches: count }
 }
 
 fn evidence(app: &App, cache: &dyn AnyCache) -> CacheEvidence {
@@ -212,7 +222,7 @@ async fn optimize(State(app): State<Arc<App>>, uri: Uri) -> Answer<Json<Optimize
     let turn = Turn::take(&app.optimizing).ok_or_else(running)?;
     let (console, reclaimer) = (app.console.clone(), Arc::clone(&app.reclaimer));
     // A blocking task of its own: it holds locks and the allocator, and ends its turn even if the client has gone.
-    let work = tokio::task::spawn_blocking(move || {
+    let work = move || {
         let _turn = turn;
         let started = Instant::now();
         let mut steps: Vec<_> = console.caches().list().iter().map(|cache| expire(&**cache)).collect();
@@ -222,9 +232,8 @@ async fn optimize(State(app): State<Arc<App>>, uri: Uri) -> Answer<Json<Optimize
         steps.push(reclaimed);
         tracing::info!(expired_bytes, returned_bytes, "optimisation triggered over HTTP");
         Optimized { steps, expired_bytes, returned_bytes, took_seconds: started.elapsed().as_secs_f64() }
-    });
-    // It is lost only when the runtime is shutting down, and then so is this answer.
-    work.await.map(Json).map_err(|_| running())
+    };
+    heavy(&app, "optimise", work).await.map(Json).map_err(|problem| problem.at(&uri))
 }
 
 /// The right to run the one optimisation; given back when dropped.
@@ -286,8 +295,10 @@ pub(super) fn reclaim(console: &Console, reclaimer: &trimtab_monitor::Reclaimer)
 )]
 async fn exposition(State(app): State<Arc<App>>) -> Response {
     let console = app.console.clone();
+    // Never on the lane: whoever scrapes wants to know above all why a lane is full.
     let render = tokio::task::spawn_blocking(move || {
         console.caches().publish_metrics();
+        console.publish_parts();
         match prometheus::installed() {
             Some(prometheus) => prometheus.render(),
             // Valid text without a sample: a scrape that finds nothing should say why.

@@ -1,7 +1,8 @@
 //! One cell of the table: a trace replayed through a real cache of one policy and size.
 //!
 //! It is the cache that applications use, in one shard so that capacity and recency are global; each request is a `get`,
-//! followed by an `insert` on a miss.
+//! followed by an `insert` on a miss. The seed of its hasher decides which keys its shadow samples, and which dice the
+//! policies throw: with the same seed a run gives the same table again.
 
 use foldhash::quality::FixedState;
 use trimtab::cache::{Cache, PolicyKind};
@@ -9,9 +10,6 @@ use trimtab::cache::{Cache, PolicyKind};
 use super::error::SimulateError;
 use super::optimum::STEP;
 use super::trace::Trace;
-
-/// Seed of the cache's hasher, and through it of the policies that throw dice: a run gives the same table again.
-const SEED: u64 = 0x7472_696d_7461_6221;
 
 /// Hits of one replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +25,7 @@ pub(super) fn replay(
     trace: &Trace,
     policy: PolicyKind,
     capacity: u32,
+    seed: u64,
     mut progress: impl FnMut(u64),
 ) -> Result<Hits, SimulateError> {
     let cache: Cache<u64, (), FixedState> = Cache::builder()
@@ -34,7 +33,7 @@ pub(super) fn replay(
         .policy(policy)
         .shards(1)
         .metrics(false)
-        .hasher(FixedState::with_seed(SEED))
+        .hasher(FixedState::with_seed(seed))
         .build()
         .map_err(|reason| SimulateError::Cache { capacity, policy: policy.to_string(), reason })?;
     let (mut hits, mut bytes) = (0, 0_u64);
@@ -102,7 +101,7 @@ mod tests {
             capacity in 1_u32..50,
         ) {
             let expected = naive_lru(&requests, capacity as usize);
-            prop_assert_eq!(replay(&trace(requests), PolicyKind::Lru, capacity, |_| ()).unwrap().requests, expected);
+            prop_assert_eq!(replay(&trace(requests), PolicyKind::Lru, capacity, 1, |_| ()).unwrap().requests, expected);
         }
 
         #[test]
@@ -113,7 +112,7 @@ mod tests {
             let trace = trace(requests);
             let best = hits_max(&next_uses(&trace.requests, trace.distinct), capacity, |_| ());
             for policy in PolicyKind::ALL {
-                let hits = replay(&trace, policy, capacity, |_| ()).unwrap().requests;
+                let hits = replay(&trace, policy, capacity, 1, |_| ()).unwrap().requests;
                 prop_assert!(hits <= best, "{policy}: {hits} above {best}");
             }
         }
@@ -122,7 +121,7 @@ mod tests {
         fn a_cache_for_all_keys_hits_every_repeat(requests in prop::collection::vec(0_u32..60, 1..500)) {
             let repeats = (requests.len() - requests.iter().collect::<BTreeSet<_>>().len()) as u64;
             for policy in PolicyKind::ALL {
-                let hits = replay(&trace(requests.clone()), policy, 60, |_| ()).unwrap().requests;
+                let hits = replay(&trace(requests.clone()), policy, 60, 1, |_| ()).unwrap().requests;
                 prop_assert_eq!(hits, repeats, "{}", policy);
             }
         }
@@ -133,7 +132,7 @@ mod tests {
         let mut trace = trace(vec![0, 1, 0, 1, 2]);
         trace.sizes = Some(vec![5, 7, 5, 8, 9]);
         let mut told = 0;
-        let hits = replay(&trace, PolicyKind::Lru, 2, |done| told += done).unwrap();
+        let hits = replay(&trace, PolicyKind::Lru, 2, 1, |done| told += done).unwrap();
         assert_eq!(hits, Hits { requests: 2, bytes: Some(13) });
         assert_eq!(told, 5);
     }

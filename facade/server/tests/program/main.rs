@@ -2,6 +2,7 @@
 
 mod budget;
 mod config;
+mod parts;
 mod restart;
 mod running;
 mod serve;

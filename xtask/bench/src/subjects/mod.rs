@@ -2,9 +2,9 @@
 
 pub mod cache;
 pub mod lock;
-pub mod manners;
 pub mod overhead;
 pub mod pool;
+pub mod scheduler;
 pub mod server;
 
 use crate::frame::Subject;
@@ -14,9 +14,9 @@ pub fn all() -> Vec<Box<dyn Subject>> {
     vec![
         Box::new(cache::CacheSubject::default()),
         Box::new(lock::LockSubject),
-        Box::new(manners::MannersSubject),
         Box::new(overhead::OverheadSubject),
         Box::new(pool::PoolSubject),
+        Box::new(scheduler::SchedulerSubject),
         Box::new(server::ServerSubject),
     ]
 }

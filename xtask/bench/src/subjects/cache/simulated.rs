@@ -1,7 +1,8 @@
 //! Whether `trimtab simulate` tells what the cache then does: its figures beside replays through the cache as it is built.
 //!
-//! The program runs once over all streams and sizes, with one shard and a fixed seed. The cache runs with its default shards and
-//! a new seed each round, so the gap holds what sharding and the luck of the sample do to a hit ratio. Streams are held
+//! The program runs once over all streams and sizes, with one shard and a seed. The cache runs with its default shards, once with
+//! the same seed and keys numbered as the program numbers them, and once as everyone has it, with a seed of its own: the
+//! gap of the first is what a simulation gets wrong, that of the second holds the luck of the sample too. Streams are held
 //! together first: requests, distinct keys and the optimum of each size must be the same on both sides, to the last hit, or
 //! the families of the program and those of this workspace have drifted apart.
 
@@ -12,12 +13,14 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::hits::{SIZES, percent, replay};
-use super::stores::{Trimtab, TrimtabLru};
+use super::hits::{SIZES, percent, replay, replay_through};
+use super::stores::{Seeded, Trimtab, TrimtabLru};
 use crate::frame::{Case, Contender, Measure, Options, Role, Rounds};
 use crate::load::{Stream, families, optimum, traces};
 use crate::subjects::server::build_server;
 
+/// The seed of both sides.
+const SEED: u64 = 1;
 /// Requests of a stream that a quick run looks at.
 const QUICK: usize = 250_000;
 
@@ -45,6 +48,7 @@ struct Told {
 /// What both sides run over.
 #[derive(Debug)]
 struct Ground {
+    /// With keys numbered in the order of their first appearance, as the program does it.
     streams: Vec<(String, Stream)>,
     told: Vec<Told>,
 }
@@ -66,6 +70,13 @@ pub(super) fn case(options: &Options) -> Case {
         measures: vec![Measure::lower("gap", "points"), Measure::lower("mean gap", "points")],
         contenders: vec![
             contender("trimtab", |ground| {
+                gaps(
+                    ground,
+                    |told| told.adaptive,
+                    |keys, capacity| replay_through(&Seeded::new(capacity, SEED), keys, capacity),
+                )
+            }),
+            contender("trimtab, new seeds", |ground| {
                 gaps(ground, |told| told.adaptive, |keys, capacity| replay::<Trimtab<_, _>>(keys, capacity))
             }),
             contender("trimtab lru", |ground| {
@@ -115,6 +126,8 @@ fn prepare(folder: Option<&PathBuf>, quick: bool) -> Result<Ground, String> {
             "simulate",
             "--quiet",
             "--no-svg",
+            "--seed",
+            &SEED.to_string(),
             "--policy",
             "adaptive,lru",
             "--json",
@@ -132,6 +145,7 @@ fn prepare(folder: Option<&PathBuf>, quick: bool) -> Result<Ground, String> {
     let answer: Value = serde_json::from_slice(&output.stdout)
         .map_err(|error| format!("`trimtab simulate --json -` gave no JSON: {error}"))?;
     let told = held_together(&streams, &answer)?;
+    let streams = streams.into_iter().map(|(name, stream)| (name, stream.numbered())).collect();
     Ok(Ground { streams, told })
 }
 

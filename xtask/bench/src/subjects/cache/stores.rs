@@ -1,13 +1,14 @@
 //! The caches compared, behind one small trait that costs nothing after monomorphisation.
 //!
-//! Each runs as its own documentation builds it: its default hasher, its default number of shards. The two exceptions
-//! help the peer: foyer gets fewer shards when the cache is small, since each of its shards owns a fixed part of the
+//! Each runs as its own documentation builds it: its default hasher, its default number of shards; only [`Seeded`] is told
+//! a seed, where the question is what something else than chance does. The two other exceptions help the peer: foyer gets fewer shards when the cache is small, since each of its shards owns a fixed part of the
 //! capacity, and every store that works in the background is settled before anything is counted.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 use std::num::NonZeroUsize;
 
+use foldhash::quality::FixedState;
 use foyer_memory::{EvictionConfig, LfuConfig, LruConfig, S3FifoConfig};
 use parking_lot::{Mutex, RwLock};
 use trimtab_cache::{PolicyKind, ShadowMode};
@@ -79,6 +80,18 @@ pub struct TrimtabArc<K, V>(trimtab_cache::Cache<K, V>);
 /// trimtab with everything off that can be switched off and is not needed to be a cache.
 pub struct TrimtabOff<K, V>(trimtab_cache::Cache<K, V>);
 
+/// trimtab with its default policy and a seed that is given. Which keys the shadow samples depends on the seed, so two of the
+/// same seed differ by what was done to them and not by chance.
+pub struct Seeded<K, V>(trimtab_cache::Cache<K, V, FixedState>);
+
+impl<K: Key, V: Value> Seeded<K, V> {
+    /// A cache for `entries` entries.
+    pub fn new(entries: usize, seed: u64) -> Self {
+        let builder = trimtab_cache::Cache::builder().max_entries(entries as u64).hasher(FixedState::with_seed(seed));
+        Self(builder.build().expect("a positive number of entries is all a cache needs"))
+    }
+}
+
 macro_rules! ours {
     ($store:ident, $name:literal, $builder:ident => $configured:expr) => {
         impl<K: Key, V: Value> Store<K, V> for $store<K, V> {
@@ -109,6 +122,7 @@ ours!(TrimtabLru, "trimtab lru", builder => builder.policy(PolicyKind::Lru));
 ours!(TrimtabLfu, "trimtab lfu", builder => builder.policy(PolicyKind::Lfu));
 ours!(TrimtabFifo, "trimtab fifo", builder => builder.policy(PolicyKind::Fifo));
 ours!(TrimtabArc, "trimtab arc", builder => builder.policy(PolicyKind::Arc));
+ours!(Seeded, "trimtab, one seed", builder => builder.hasher(FixedState::with_seed(0)));
 ours!(TrimtabOff, "all off", builder => builder.metrics(false).statistics(false).shadow(ShadowMode::Off));
 
 /// moka's synchronous cache.

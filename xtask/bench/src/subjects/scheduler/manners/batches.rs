@@ -131,7 +131,7 @@ pub(super) fn cases() -> Vec<Case> {
         })
         .collect();
     let grown = |name: &'static str, role| {
-        Contender::new(name, role, move |_| Ok(vec![number(&child(&["manners", "batch", name])?, "grown")?]))
+        Contender::new(name, role, move |_| Ok(vec![number(&child(&["scheduler", "batch", name])?, "grown")?]))
     };
     cases.push(Case {
         name: "memory/batch".into(),
