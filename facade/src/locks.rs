@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use trimtab_config::{Change, Profile, Settings};
-use trimtab_lock::{LockSettings, Locks};
+use trimtab_lock::{LockListing, LockSettings, Locks};
 
 use crate::error::{NAMES_MAX, OpenError};
 use crate::settings::TrimtabSettings;
@@ -21,6 +21,8 @@ use crate::system::Trimtab;
 pub const LOCK_GRACE: Duration = Duration::from_secs(1);
 /// How long their stores may take to hear of locks that were taken from their holders.
 const TAKEN_GRACE: Duration = Duration::from_millis(500);
+/// What their holders are told, in the log.
+const STOPS: &str = "the program stops";
 /// How often is looked whether locks are free.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -28,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LocksReleased {
-    /// Given back by their holders.
+    /// Given back by their holders: locks, read or held alone, and semaphores of which permits were held.
     pub given_back: usize,
     /// Taken from their holders, who were told: `GROUP/LOCK`.
     pub taken: Vec<String>,
@@ -99,8 +101,14 @@ impl LockGroups {
         }
         until(LOCK_GRACE, || held(&groups).is_empty()).await;
         let mut taken = Vec::new();
-        for (locks, name) in held(&groups) {
-            if locks.force_release(&name, "the program stops") {
+        for (locks, LockListing { name, semaphore, .. }) in held(&groups) {
+            let was_held = if semaphore {
+                // Of how many it is one does not matter to who takes all.
+                locks.semaphore(&name, 1).is_ok_and(|permits| permits.force_release(STOPS))
+            } else {
+                locks.force_release(&name, STOPS)
+            };
+            if was_held {
                 taken.push(format!("{}/{name}", locks.name()));
             }
         }
@@ -112,10 +120,10 @@ impl LockGroups {
     }
 }
 
-/// Locks that this process holds.
-fn held(groups: &[Locks]) -> Vec<(&Locks, Arc<str>)> {
-    let of = |locks: &Locks| locks.report().into_iter().filter(|lock| lock.holder.is_some()).map(|lock| lock.name);
-    groups.iter().flat_map(|locks| of(locks).map(move |name| (locks, name)).collect::<Vec<_>>()).collect()
+/// What this process holds: locks, alone or as a reader, and permits of semaphores.
+fn held(groups: &[Locks]) -> Vec<(&Locks, LockListing)> {
+    let of = |locks: &Locks| locks.listing().into_iter().filter(|lock| !lock.holders.is_empty());
+    groups.iter().flat_map(|locks| of(locks).map(move |lock| (locks, lock)).collect::<Vec<_>>()).collect()
 }
 
 /// Looks again and again, for so long at most: locks tell nobody but their waiters.

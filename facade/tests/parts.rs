@@ -182,6 +182,8 @@ async fn a_stop_finishes_jobs_then_takes_what_is_still_locked_and_tells_every_ca
     let jobs = tt.locks("jobs").await.expect("locks");
     assert_eq!(jobs.name(), tt.locks("jobs").await.expect("the same").name());
     let stubborn = jobs.acquire("stubborn", Duration::ZERO).await.expect("a lease");
+    let reader = jobs.read("prices", Duration::ZERO).await.expect("a lease");
+    let permit = jobs.semaphore("renders", 2).expect("a semaphore").acquire(Duration::ZERO).await.expect("a permit");
     let polite = jobs.acquire("polite", Duration::ZERO).await.expect("a lease");
     let holder = tokio::spawn({
         let tt = tt.clone();
@@ -206,10 +208,12 @@ async fn a_stop_finishes_jobs_then_takes_what_is_still_locked_and_tells_every_ca
     assert!(stopped.jobs.is_clean(), "{stopped}");
     assert_eq!(
         (stopped.locks.given_back, stopped.locks.taken.clone()),
-        (0, vec!["jobs/stubborn".to_owned()]),
+        (0, ["jobs/prices", "jobs/renders", "jobs/stubborn"].map(str::to_owned).to_vec()),
         "{stopped}"
     );
-    assert_eq!(stubborn.lost().await, Loss::Forced, "its holder is told");
+    for lease in [stubborn, reader, permit] {
+        assert_eq!(lease.lost().await, Loss::Forced, "its holder is told");
+    }
     assert_eq!(tt.shutdown().await, stopped, "further callers hear the same");
     assert!(matches!(tt.scheduler().submit(Job::io(async {})).await, Err(JobError::Closed(_))));
 }

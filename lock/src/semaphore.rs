@@ -61,13 +61,23 @@ impl Semaphore {
         async move { look(&group.shared(&name, mode), mode, location).await }
     }
 
+    /// Takes all permits from those who hold them in this process, who are told; false when nobody here holds one. As
+    /// [`Locks::force_release`](crate::Locks::force_release).
+    pub fn force_release(&self, reason: &str) -> bool {
+        self.group.force(&self.name, true, reason) > 0
+    }
+
     /// Takes all permits from those who hold them in any process, who are told; how many they were. As
     /// [`Locks::force_release_everywhere`](crate::Locks::force_release_everywhere).
     ///
     /// # Errors
     ///
     /// [`ForceError`].
-    pub async fn force_release(&self, reason: &str) -> Result<usize, ForceError> {
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped in between, it may have happened or not.
+    pub async fn force_release_everywhere(&self, reason: &str) -> Result<usize, ForceError> {
         self.group.force_everywhere(&self.name, true, reason).await
     }
 }

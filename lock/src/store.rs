@@ -16,6 +16,8 @@ use crate::named::Named;
 
 #[cfg(all(feature = "file", unix))]
 pub(crate) mod file;
+#[cfg(any(all(feature = "file", unix), feature = "postgres"))]
+mod pauses;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "redis")]

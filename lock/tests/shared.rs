@@ -150,6 +150,10 @@ async fn a_semaphore_over_redis_never_has_more_holders_than_permits() {
     }
     assert_eq!(held.len(), 3, "none was lost on the way");
     assert!(two.try_acquire(&name).await.unwrap().is_some(), "a lock of the same name is something else");
+    let elsewhere = two.semaphore(&name, 3).unwrap();
+    assert!(!elsewhere.force_release("nobody here holds one"));
+    assert_eq!(elsewhere.force_release_everywhere("stuck").await.unwrap(), 3);
+    assert!(elsewhere.try_acquire().await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

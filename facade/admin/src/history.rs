@@ -25,10 +25,13 @@ pub(crate) struct SystemPoint {
 }
 
 /// `[at, hits/s, misses/s, entries, bytes, capacity/s, size/s, expired/s, explicit/s, replaced/s, shrunk/s]`.
+pub(crate) type CachePoint = Point<10>;
+
+/// Numbers at one moment, as a flat list that begins with the milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct CachePoint {
+pub(crate) struct Point<const N: usize> {
     pub(crate) at: u64,
-    pub(crate) numbers: [f32; 10],
+    pub(crate) numbers: [f32; N],
 }
 
 /// A number of a chart: whole ones without a fraction, others with three digits, which keeps frames small.
@@ -55,9 +58,9 @@ impl Serialize for SystemPoint {
     }
 }
 
-impl Serialize for CachePoint {
+impl<const N: usize> Serialize for Point<N> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut tuple = serializer.serialize_tuple(1 + self.numbers.len())?;
+        let mut tuple = serializer.serialize_tuple(1 + N)?;
         tuple.serialize_element(&self.at)?;
         for number in self.numbers {
             tuple.serialize_element(&Short(number))?;

@@ -4,29 +4,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use serde::ser::SerializeTuple;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use trimtab_scheduler::{LaneStats, SchedulerStats};
 
-use crate::history::{Short, push};
+use crate::history::{Point, push};
 
 /// `[at, running, queued, ceiling, ended/s, refused/s]`: milliseconds since 1970, jobs.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct LanePoint {
-    pub(crate) at: u64,
-    pub(crate) numbers: [f32; 5],
-}
-
-impl Serialize for LanePoint {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut tuple = serializer.serialize_tuple(1 + self.numbers.len())?;
-        tuple.serialize_element(&self.at)?;
-        for number in self.numbers {
-            tuple.serialize_element(&Short(number))?;
-        }
-        tuple.end()
-    }
-}
+pub(crate) type LanePoint = Point<5>;
 
 /// One lane in a frame.
 #[derive(Debug, Serialize)]

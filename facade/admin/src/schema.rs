@@ -80,6 +80,9 @@ pub(crate) struct ForceBody {
 pub(crate) struct ReleaseBody {
     /// Name of the lock.
     lock: String,
+    /// Whether a semaphore is meant, which has a name of its own.
+    #[serde(default)]
+    semaphore: bool,
     /// Why, for the log.
     reason: String,
 }

@@ -46,6 +46,21 @@ async fn locks_are_listed_with_their_holders_and_taken_with_a_reason() {
     assert_eq!((free.status, free.problem().as_str()), (StatusCode::CONFLICT, "lock-free"));
     assert_eq!(get(&app, "/api/locks/jobs").await.json()["locks"], json!([]));
 
+    // Readers hold a lock together, and a semaphore of the same name is something else.
+    let permits = locks.semaphore("nightly", 2).expect("a semaphore");
+    let (one, two) = (locks.read("nightly", Duration::ZERO).await, locks.read("nightly", Duration::ZERO).await);
+    let permit = permits.acquire(Duration::ZERO).await.expect("a permit");
+    let listed = get(&app, "/api/locks/jobs").await.json()["locks"].clone();
+    let shown: Vec<_> =
+        listed.as_array().expect("locks").iter().map(|lock| (&lock["semaphore"], &lock["holders"])).collect();
+    assert_eq!(shown, [(&json!(false), &json!(2)), (&json!(true), &json!(1))]);
+    let body = json!({"lock": "nightly", "semaphore": true, "reason": "stuck"}).to_string();
+    assert_eq!(post(&app, "/api/locks/jobs/release", body).await.status, StatusCode::OK);
+    assert_eq!(permit.lost().await, Loss::Forced);
+    let (one, two) = (one.expect("a reader"), two.expect("another"));
+    assert!(!one.is_lost() && !two.is_lost(), "they are told nothing");
+    drop((one, two));
+
     for body in
         [r#"{"lock": "nightly"}"#, r#"{"lock": "nightly", "reason": " "}"#, r#"{"lok": "nightly", "reason": "x"}"#]
     {

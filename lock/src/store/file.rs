@@ -30,6 +30,7 @@ use tokio::time::Instant;
 use trimtab_config::Backoff;
 
 use self::record::Record;
+use super::pauses::Pauses;
 use crate::config::LockSettings;
 use crate::error::StoreError;
 use crate::mode::LeaseMode;
@@ -152,20 +153,15 @@ impl Files {
     /// Asks again and again, where no thread is left to wait.
     async fn poll(&self, named: &Named, path: PathBuf) -> Result<Option<FileHold>, StoreError> {
         let file = open(&path).map_err(|e| failed(&path, "opened", e))?;
-        let mut delays = self.backoff.delays();
-        let mut delay = self.backoff.base.get();
-        loop {
-            delay = delays.next().unwrap_or(delay);
-            tokio::select! {
-                () = tokio::time::sleep(delay) => {}
-                () = named.unwanted() => return Ok(None),
-            }
+        let mut pauses = Pauses::new(&self.backoff, named);
+        while pauses.pass().await {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return self.held(file, path).map(Some),
                 Err(Errno::WOULDBLOCK) => {}
                 Err(error) => return Err(failed(&path, "locked", error.into())),
             }
         }
+        Ok(None)
     }
 
     /// Together with other readers, behind a writer who waits.
@@ -194,18 +190,13 @@ impl Files {
         }
         if self.threads.fetch_add(1, Ordering::Relaxed) >= self.threads_max {
             self.threads.fetch_sub(1, Ordering::Relaxed);
-            let mut delays = self.backoff.delays();
-            let mut delay = self.backoff.base.get();
-            loop {
-                delay = delays.next().unwrap_or(delay);
-                tokio::select! {
-                    () = tokio::time::sleep(delay) => {}
-                    () = named.unwanted() => return Ok(None),
-                }
+            let mut pauses = Pauses::new(&self.backoff, named);
+            while pauses.pass().await {
                 if looks()? {
                     return self.read(file, path).map(Some);
                 }
             }
+            return Ok(None);
         }
         let (sender, answer) = oneshot::channel();
         let threads = self.threads.clone();

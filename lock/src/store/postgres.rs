@@ -26,6 +26,7 @@ use tokio_postgres::Config;
 use trimtab_config::Backoff;
 
 use self::session::{Session, Waited};
+use super::pauses::Pauses;
 use super::tokens::Tokens;
 use crate::config::LockSettings;
 use crate::error::{Loss, StoreError};
@@ -233,20 +234,15 @@ impl Postgres {
 
     /// Asks again and again, where no session is left to wait on.
     async fn poll(&self, named: &Named, key: i64) -> Result<Option<PostgresHold>, StoreError> {
-        let mut delays = self.backoff.delays();
-        let mut delay = self.backoff.base.get();
-        loop {
-            delay = delays.next().unwrap_or(delay);
-            tokio::select! {
-                () = tokio::time::sleep(delay) => {}
-                () = named.unwanted() => return Ok(None),
-            }
+        let mut pauses = Pauses::new(&self.backoff, named);
+        while pauses.pass().await {
             let session = self.shared().await?;
             let before = self.tokens.before();
             if let Some(token) = session.try_lock(key, false).await? {
                 return self.held(session, key, false, token, before, None).await.map(Some);
             }
         }
+        Ok(None)
     }
 }
 

@@ -9,7 +9,7 @@
       body: [el('p', {}, 'The holder in this process is told that its lease is lost, and the lock goes to the next who waits. Work that does not check its token may go on for a while. The reason goes to the log.'), input],
       confirm: 'Take',
       path: `api/locks/${encodeURIComponent(group)}/release`,
-      options: () => json('POST', { lock: lock.name, reason: input.value }),
+      options: () => json('POST', { lock: lock.name, semaphore: lock.semaphore, reason: input.value }),
     });
     if (answer) look();
   }
@@ -21,9 +21,9 @@
     const rows = groups.flatMap((group) => group.locks.map((lock) => ({ group: group.name, lock })));
     $('locks-empty').hidden = rows.length > 0;
     $('locks-scroll').hidden = !rows.length;
-    fill('locks-table', rows, ({ group, lock }) => `${group}/${lock.name}`, ({ group, lock }) => [
-      el('td', {}, lock.name, el('br'), el('small', {}, group)),
-      el('td', {}, lock.held ? el('code', {}, lock.location) : el('small', {}, 'another process')),
+    fill('locks-table', rows, ({ group, lock }) => `${group}/${lock.semaphore}/${lock.name}`, ({ group, lock }) => [
+      el('td', {}, lock.name, el('br'), el('small', {}, lock.semaphore ? `${group}, semaphore` : group)),
+      el('td', {}, lock.held ? el('code', {}, lock.holders > 1 ? `${lock.location} and ${lock.holders - 1} more` : lock.location) : el('small', {}, 'another process')),
       cell(lock.held ? short(lock.held_seconds) : '–'),
       cell(known(lock.token) ? String(lock.token) : '–'),
       cell(count(lock.waiting)),

@@ -6,13 +6,13 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::Uri;
 use serde::Serialize;
-use trimtab_lock::{LockReport, Locks};
+use trimtab_lock::{LockListing, Locks};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::body::read_json;
-use crate::fields::{Fields, closest, string};
+use crate::fields::{Fields, boolean, closest, string};
 use crate::params::{Name, query};
 use crate::problem::{Problem, ProblemKind, shorten};
 use crate::router::{Answer, App, Routes};
@@ -27,14 +27,18 @@ pub(crate) fn routes() -> Routes {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(describe)).routes(routes!(release))
 }
 
-/// One lock, as this process knows it.
+/// One lock or semaphore, as this process knows it.
 #[derive(Debug, Serialize, ToSchema)]
 struct LockBody {
     /// Its name.
     name: String,
+    /// Whether it is a semaphore; those have names of their own.
+    semaphore: bool,
     /// Whether somebody in this process holds it.
     held: bool,
-    /// The line that took it.
+    /// How many in this process hold it: readers hold a lock together, and a semaphore has several permits.
+    holders: usize,
+    /// The line that took it; of several, the one that has held it longest, here and below.
     location: Option<String>,
     /// Since when.
     held_seconds: Option<f64>,
@@ -44,15 +48,18 @@ struct LockBody {
     waiting: usize,
 }
 
-impl From<&LockReport> for LockBody {
-    fn from(lock: &LockReport) -> Self {
+impl From<LockListing> for LockBody {
+    fn from(lock: LockListing) -> Self {
+        let longest = lock.holders.iter().max_by_key(|holder| holder.held_for);
         Self {
-            name: lock.name.to_string(),
-            held: lock.holder.is_some(),
-            location: lock.holder.as_ref().map(|holder| holder.location.to_string()),
-            held_seconds: lock.holder.as_ref().map(|holder| holder.held_for.as_secs_f64()),
-            token: lock.token,
-            waiting: lock.waiting,
+            semaphore: lock.semaphore,
+            held: longest.is_some(),
+            holders: lock.holders.len(),
+            location: longest.map(|holder| holder.location.clone()),
+            held_seconds: longest.map(|holder| holder.held_for.as_secs_f64()),
+            token: longest.map(|holder| holder.token),
+            waiting: lock.waiters.len(),
+            name: lock.name,
         }
     }
 }
@@ -84,7 +91,7 @@ struct GroupBody {
     refused: u64,
     /// Questions to the store.
     round_trips: u64,
-    /// Locks that are held or waited for here, by name, at most 1,000.
+    /// Locks and semaphores that are held or waited for here, by name, at most 1,000.
     locks: Vec<LockBody>,
 }
 
@@ -94,8 +101,6 @@ impl From<&Locks> for GroupBody {
         // No more of it: a URL may hold a password.
         let scheme = settings.url.expose().split(':').next().unwrap_or_default();
         let store = if scheme == "postgresql" { "postgres" } else { scheme };
-        let report = locks.report();
-        let open = report.iter().filter(|lock| lock.holder.is_some() || lock.waiting > 0);
         Self {
             name: locks.name().to_owned(),
             store: store.to_owned(),
@@ -109,7 +114,7 @@ impl From<&Locks> for GroupBody {
             timeouts: stats.timeouts,
             refused: stats.refused,
             round_trips: stats.round_trips,
-            locks: open.take(LISTED).map(LockBody::from).collect(),
+            locks: locks.listing().into_iter().take(LISTED).map(LockBody::from).collect(),
         }
     }
 }
@@ -155,7 +160,7 @@ async fn describe(State(app): State<Arc<App>>, Name(name): Name, uri: Uri) -> An
 
 /// Take a lock from its holder
 ///
-/// Its holder in this process is told that the lease is lost; work under `with_lock` is stopped. The reason goes to the log as
+/// Its holders in this process are told that the lease is lost; work under `with_lock` is stopped. A semaphore loses all its permits. The reason goes to the log as
 /// an event of the target `trimtab_lock::audit`.
 #[utoipa::path(
     post,
@@ -175,11 +180,18 @@ async fn release(State(app): State<Arc<App>>, Name(name): Name, request: Request
         let locks = find(&app, &name)?;
         let mut fields = Fields::parse(&body)?;
         let (lock, reason) = (fields.required("lock", string), fields.required("reason", reason));
+        let semaphore = fields.optional("semaphore", boolean).unwrap_or_default();
         fields.finish()?;
         let (lock, reason) = (lock.unwrap_or_default(), reason.unwrap_or_default());
-        if !locks.force_release(&lock, &reason) {
+        let (kind, was_held) = if semaphore {
+            // Of how many it is one does not matter to who takes all.
+            ("semaphore", locks.semaphore(&lock, 1).is_ok_and(|permits| permits.force_release(&reason)))
+        } else {
+            ("lock", locks.force_release(&lock, &reason))
+        };
+        if !was_held {
             let detail = format!(
-                "nobody in this process holds the lock `{}` of `{name}`; see GET /api/locks/{name}, and ask the process that holds it",
+                "nobody in this process holds the {kind} `{}` of `{name}`; see GET /api/locks/{name}, and ask the process that holds it",
                 shorten(&lock)
             );
             return Err(Problem::new(ProblemKind::LockFree, detail));

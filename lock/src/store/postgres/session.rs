@@ -37,11 +37,41 @@ pub(crate) struct Session {
 }
 
 struct Statements {
-    try_lock: [Statement; 2],
-    wait_lock: [Statement; 2],
-    unlock: [Statement; 2],
+    alone: Ways,
+    together: Ways,
     token: Statement,
     speak: Statement,
+}
+
+/// The statements of one kind of advisory lock.
+struct Ways {
+    try_lock: Statement,
+    wait_lock: Statement,
+    unlock: Statement,
+}
+
+impl Ways {
+    /// `kind` is what the names of its functions have behind `lock`: nothing, or `_shared`.
+    async fn prepare(client: &Client, kind: &str) -> Result<Self, Error> {
+        // CASE, since the order in which a list of columns is computed is nobody's promise.
+        let try_lock =
+            format!("SELECT CASE WHEN pg_try_advisory_lock{kind}($1) THEN nextval('{SEQUENCE}') END, pg_backend_pid()");
+        let wait_lock = format!(
+            "SELECT CASE WHEN set_config('lock_timeout', $2, false) IS NOT NULL THEN \
+             CASE WHEN pg_advisory_lock{kind}($1)::text IS NOT NULL THEN nextval('{SEQUENCE}') END END, \
+             pg_backend_pid()"
+        );
+        let unlock = format!("SELECT pg_advisory_unlock{kind}($1), pg_backend_pid()");
+        let (try_lock, wait_lock, unlock) =
+            tokio::try_join!(client.prepare(&try_lock), client.prepare(&wait_lock), client.prepare(&unlock))?;
+        Ok(Self { try_lock, wait_lock, unlock })
+    }
+}
+
+impl Statements {
+    fn ways(&self, shared: bool) -> &Ways {
+        if shared { &self.together } else { &self.alone }
+    }
 }
 
 /// How a wait ended.
@@ -111,33 +141,15 @@ impl Session {
         // So that the server finds out about a waiter that died; systems without the means refuse it.
         let _ = client.batch_execute("SET client_connection_check_interval = 1000").await;
         make_sequence(&client).await?;
-        let prepare = |text: &'static str| client.prepare(text);
         let statements = async {
-            let [mut try_lock, mut wait_lock, mut unlock] = [const { Vec::new() }; 3];
-            for shared in ["", "_shared"] {
-                // CASE, since the order in which a list of columns is computed is nobody's promise.
-                let text = format!(
-                    "SELECT CASE WHEN pg_try_advisory_lock{shared}($1) THEN nextval('{SEQUENCE}') END, pg_backend_pid()"
-                );
-                try_lock.push(client.prepare(&text).await?);
-                let text = format!(
-                    "SELECT CASE WHEN set_config('lock_timeout', $2, false) IS NOT NULL THEN \
-                     CASE WHEN pg_advisory_lock{shared}($1)::text IS NOT NULL THEN nextval('{SEQUENCE}') END END, \
-                     pg_backend_pid()"
-                );
-                wait_lock.push(client.prepare(&text).await?);
-                unlock.push(client.prepare(&format!("SELECT pg_advisory_unlock{shared}($1), pg_backend_pid()")).await?);
-            }
-            let two = |statements: Vec<Statement>| -> [Statement; 2] {
-                statements.try_into().unwrap_or_else(|_| unreachable!("one for each way"))
-            };
-            Ok::<_, Error>(Statements {
-                try_lock: two(try_lock),
-                wait_lock: two(wait_lock),
-                unlock: two(unlock),
-                token: prepare("SELECT nextval('trimtab_lock_tokens'), pg_backend_pid()").await?,
-                speak: prepare("SELECT true, pg_backend_pid()").await?,
-            })
+            // At the same time, which is one round trip for all of them.
+            let (alone, together, token, speak) = tokio::try_join!(
+                Ways::prepare(&client, ""),
+                Ways::prepare(&client, "_shared"),
+                client.prepare("SELECT nextval('trimtab_lock_tokens'), pg_backend_pid()"),
+                client.prepare("SELECT true, pg_backend_pid()"),
+            )?;
+            Ok::<_, Error>(Statements { alone, together, token, speak })
         };
         let statements = statements.await.map_err(refused)?;
         let pid = client.query_one(&statements.speak, &[]).await.map_err(refused)?.get(1);
@@ -238,7 +250,7 @@ impl Session {
 
     /// Its token, if the lock was free.
     pub(crate) async fn try_lock(&self, key: i64, shared: bool) -> Result<Option<u64>, StoreError> {
-        match self.ask(&self.statements.try_lock[usize::from(shared)], &[&key]).await {
+        match self.ask(&self.statements.ways(shared).try_lock, &[&key]).await {
             Ok(row) => Ok(row.get::<_, Option<i64>>(0).map(|token| token as u64)),
             Err(error) => {
                 self.free(key, shared).await;
@@ -261,7 +273,7 @@ impl Session {
         let milliseconds = (wait.as_millis() + 1).to_string();
         let parameters: [&(dyn ToSql + Sync); 2] = [&key, &milliseconds];
         self.trips.fetch_add(1, Ordering::Relaxed);
-        let question = self.client.query_one(&self.statements.wait_lock[usize::from(shared)], &parameters);
+        let question = self.client.query_one(&self.statements.ways(shared).wait_lock, &parameters);
         tokio::pin!(question);
         let mut cancelled = false;
         let answer = tokio::select! {
@@ -317,7 +329,7 @@ impl Session {
 
     /// False when the lock was not held.
     pub(crate) async fn unlock(&self, key: i64, shared: bool) -> Result<bool, StoreError> {
-        Ok(self.ask(&self.statements.unlock[usize::from(shared)], &[&key]).await?.get(0))
+        Ok(self.ask(&self.statements.ways(shared).unlock, &[&key]).await?.get(0))
     }
 
     /// Ends the sessions that hold this key; how many.

@@ -3,7 +3,7 @@
 use crate::frame::{Bar, Wanted};
 use Wanted::{AtLeast, AtMost, RatioAtLeast, RatioAtMost};
 
-const fn bar(
+pub(super) const fn bar(
     case: &'static str,
     measure: &'static str,
     ours: &'static str,

@@ -1,17 +1,8 @@
 //! What the manners promise, against whom.
 
+use super::super::bars::bar;
 use crate::frame::{Bar, Wanted};
 use Wanted::{AtMost, RatioAtMost};
-
-const fn bar(
-    case: &'static str,
-    measure: &'static str,
-    ours: &'static str,
-    wanted: Wanted,
-    source: &'static str,
-) -> Bar {
-    Bar { case, measure, ours, wanted, source }
-}
 
 const BREAKER: &str = "a breaker around a sync call: at most 40 ns at 1 thread, not above failsafe's at 2 and 4";
 const SEMAPHORE: &str = "a semaphore with metrics: at most 1.15x tokio's";
