@@ -21,13 +21,13 @@
     const rows = groups.flatMap((group) => group.locks.map((lock) => ({ group: group.name, lock })));
     $('locks-empty').hidden = rows.length > 0;
     $('locks-scroll').hidden = !rows.length;
-    fill('locks-table', rows, ({ group, lock }) => `${group}/${lock.semaphore}/${lock.name}`, ({ group, lock }) => [
+    fill('locks-table', rows, ({ group, lock }) => `${lock.semaphore ? 'semaphore:' : ''}${group}/${lock.name}`, ({ group, lock }) => [
       el('td', {}, lock.name, el('br'), el('small', {}, lock.semaphore ? `${group}, semaphore` : group)),
       el('td', {}, lock.held ? el('code', {}, lock.holders > 1 ? `${lock.location} and ${lock.holders - 1} more` : lock.location) : el('small', {}, 'another process')),
       cell(lock.held ? short(lock.held_seconds) : '–'),
       cell(known(lock.token) ? String(lock.token) : '–'),
       cell(count(lock.waiting)),
-      el('td', { class: 'num acts' }, lock.held ? act('Take', `lock ${lock.name}`, () => take(group, lock)) : ''),
+      el('td', { class: 'num acts' }, lock.held ? act('Take', `${lock.semaphore ? 'semaphore' : 'lock'} ${lock.name}`, () => take(group, lock)) : ''),
     ]);
   });
 })();
