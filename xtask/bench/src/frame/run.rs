@@ -31,6 +31,7 @@ pub fn run(subject: &dyn Subject, options: &Options, command: &str) -> Result<Re
     for case in chosen {
         progress.case(&case.name);
         let outcome = run_case(case, options, &progress);
+        progress.figures(&outcome.0);
         rows.extend(outcome.0);
         failures.extend(outcome.1);
     }

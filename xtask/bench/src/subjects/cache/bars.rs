@@ -51,5 +51,5 @@ pub(super) const BARS: &[Bar] = &[
     bar("statistics/*", "rate", RatioAtLeast(0.9, "all off"), STATISTICS),
     bar("shrink/1GiB", "resident", AtMost(45.0), SHRINK),
     bar("shrink/1GiB", "readers' p99", AtMost(3.0), SHRINK),
-    bar("simulate/all", "gap", AtMost(0.3), SIMULATE),
+    bar("summary/simulate", "gap", AtMost(0.3), SIMULATE),
 ];

@@ -52,13 +52,14 @@ impl Subject for CacheSubject {
         cases.extend(hits::cases(options, &self.lengths, &mut notes)?);
         cases.extend(hits::thread_cases(options)?);
         cases.extend(weighted::cases(options)?);
-        cases.push(simulated::case(options));
+        cases.extend(simulated::cases(options)?);
         Ok(Plan { cases, notes })
     }
 
     fn derive(&self, rows: &[Row]) -> Vec<Row> {
         let mut derived = hits::derive(rows, &self.lengths.borrow());
         derived.extend(weighted::derive(rows));
+        derived.extend(simulated::derive(rows));
         derived
     }
 
