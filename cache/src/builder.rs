@@ -27,7 +27,7 @@ pub(crate) const MAX_ENTRIES: u64 = (u32::MAX - 1) as u64;
 /// The highest byte limit, 64 PiB; keeps all sums of weights in range.
 pub(crate) const MAX_BYTES: u64 = 1 << 56;
 /// The most shards.
-const MAX_SHARDS: usize = 1024;
+pub const SHARDS_MAX: usize = 1024;
 /// A shard of fewer entries judges by too few of them.
 const ENTRIES_PER_SHARD: u64 = 1024;
 /// What an entry is taken to weigh when only bytes limit the cache.
@@ -240,8 +240,8 @@ impl<K, V, S> CacheBuilder<K, V, S> {
             return Err(BuildError::Zero { name: self.name, field: "ttl" });
         }
         let shards = self.shards.unwrap_or_else(|| shards_for(self.max_entries, max_bytes));
-        if !shards.is_power_of_two() || shards > MAX_SHARDS {
-            return Err(BuildError::Shards { name: self.name, shards, limit: MAX_SHARDS });
+        if !shards.is_power_of_two() || shards > SHARDS_MAX {
+            return Err(BuildError::Shards { name: self.name, shards, limit: SHARDS_MAX });
         }
         let rule = self.extras.rule(&self.name)?;
         let store = Store::new(Plan {
@@ -442,7 +442,7 @@ pub(crate) fn check_limits<K, V>(
 /// Eight shards a core keep writers apart; small caches get fewer, so that each shard still judges by many entries.
 fn shards_for(max_entries: Option<u64>, max_bytes: Option<u64>) -> usize {
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let by_cores = (cores * 8).next_power_of_two().min(MAX_SHARDS);
+    let by_cores = (cores * 8).next_power_of_two().min(SHARDS_MAX);
     let entries = max_entries.unwrap_or(u64::MAX).min(max_bytes.map_or(u64::MAX, |max| max / BYTES_PER_ENTRY_GUESS));
     let by_size = (entries / ENTRIES_PER_SHARD).max(1);
     // The power of two at or below.

@@ -60,7 +60,7 @@ pub mod weak;
 pub mod weigher;
 
 pub use arbiter::{Bounds, BudgetSettings, BudgetState, Decision, MemberState, MemoryBudget, ShareSettings};
-pub use builder::CacheBuilder;
+pub use builder::{CacheBuilder, SHARDS_MAX};
 pub use bytes::ByteCache;
 pub use cache::{Cache, EntryInfo, Page};
 pub use caches::{AnyCache, Caches};

@@ -1,9 +1,9 @@
 //! Finds the best [dials](super::dials) by trying all of them on a sample of the traffic.
 //!
-//! Every arm runs as a miniature: a cache of a few hundred entries, scaled down like its share of the keys. Which keys
-//! belong to the sample is decided by their hash, so each of them is seen every time. Only requests on which two arms
-//! *differ* are counted, a paired comparison: the common noise of the traffic cancels. The arm in force is left when another
-//! leads it by more than one standard error of that count and a little; old counts fade.
+//! Every arm runs as a miniature: a cache of a few hundred entries (of a very large one, up to 2,048), scaled down like its share of
+//! the keys. Which keys belong to the sample is decided by their hash, so each of them is seen every time. Only requests on
+//! which two arms *differ* are counted, a paired comparison: the common noise of the traffic cancels. The arm in force is left when
+//! another leads it by more than one standard error of that count and a little; old counts fade.
 //!
 //! A small cache needs a large share of its keys in the sample, and a request of the sample costs as much as a dozen others. So
 //! after its first lesson the shadow *rests* between bursts, for so many insertions that the sample is a small share of all
@@ -28,6 +28,10 @@ use crate::curve::ShadowMode;
 
 /// Entries of a miniature.
 const MINI: f64 = 256.0;
+/// A large cache is filled only a few times by all the traffic it sees, so its choice must not wait for a handful of requests: this
+/// share of its keys is sampled as long as a miniature does not become larger than that.
+const RATE_LEAST: f64 = 0.0025;
+const MINI_MOST: f64 = 2_048.0;
 /// The largest share of keys that is sampled, in caches of more than a few entries.
 const RATE_MAX: f64 = 0.25;
 /// A miniature has at least so many entries, as far as the cache has.
@@ -254,7 +258,8 @@ pub(super) fn near(one: u64, other: u64) -> bool {
 fn rate(entries: u64) -> f64 {
     let entries = entries as f64;
     let most = if entries <= MINI_LEAST { 1.0 } else { RATE_MAX.max(MINI_LEAST / entries) };
-    (MINI / entries.max(1.0)).min(most)
+    let entries = entries.max(1.0);
+    (MINI / entries).max(RATE_LEAST.min(MINI_MOST / entries)).min(most)
 }
 
 impl Pace {
@@ -401,12 +406,13 @@ mod tests {
     #[test]
     fn sample_is_the_larger_the_smaller_the_cache() {
         assert!((rate(10) - 1.0).abs() < 1e-9 && (rate(100) - 0.64).abs() < 1e-9);
-        assert!((rate(1_000) - 0.25).abs() < 1e-9 && (rate(1_000_000) - 256e-6).abs() < 1e-9);
+        assert!((rate(1_000) - 0.25).abs() < 1e-9 && (rate(50_000) - 256.0 / 50_000.0).abs() < 1e-9);
+        assert!((rate(200_000) - 0.0025).abs() < 1e-9 && (rate(4_000_000) - 2_048.0 / 4e6).abs() < 1e-9);
         let shadow = shadow();
         assert!(!shadow.samples(0), "nothing is sampled before the size is known");
         shadow.fit(Scale { capacity: 1 << 22, entries: 1 << 22 });
         let sampled = (0..1_u64 << 20).filter(|key| shadow.samples(key << 34)).count();
-        assert_eq!(sampled, 64);
+        assert_eq!(sampled, 512);
     }
 
     #[test]

@@ -27,10 +27,11 @@ use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use trimtab::cache::PolicyKind;
+use trimtab::cache::{PolicyKind, SHARDS_MAX};
 
 pub(crate) use error::SimulateError;
 use grid::Outcome;
+use replay::Build;
 use size::Size;
 use source::{STDIN, Source};
 
@@ -86,6 +87,10 @@ pub(crate) struct SimulateArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
+    /// Shards of the caches, a power of two [default: as the cache has them on this machine]
+    #[arg(long, value_name = "N", value_parser = parse_shards)]
+    shards: Option<usize>,
+
     /// Worker threads [default: as many as there are processors]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -137,6 +142,7 @@ pub(crate) fn run(mut args: SimulateArgs) -> Result<(), SimulateError> {
         },
     };
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(args.traces.len());
+    let build = Build { seed: args.seed, shards: args.shards };
     let mut used = HashSet::new();
     for argument in &args.traces {
         let spinner = progress::reading(argument, args.quiet);
@@ -147,7 +153,7 @@ pub(crate) fn run(mut args: SimulateArgs) -> Result<(), SimulateError> {
         let mut trace = trace?;
         trace.name = unique(&trace.name, &mut used);
         let sizes = size::resolve(&sizes, trace.distinct);
-        let outcome = grid::run(&trace, &policies, &sizes, args.seed, threads, args.quiet)?;
+        let outcome = grid::run(&trace, &policies, &sizes, build, threads, args.quiet)?;
         if targets.table {
             print(&report::text(&outcome))?;
         }
@@ -166,13 +172,19 @@ pub(crate) fn run(mut args: SimulateArgs) -> Result<(), SimulateError> {
             if args.policy.is_empty() { String::new() } else { format!("--policy {} ", args.policy.join(",")) };
         let all = if args.all.is_some() { " --all DIR" } else { "" };
         let seed = if args.seed == 1 { String::new() } else { format!("--seed {} ", args.seed) };
-        let command = format!("trimtab simulate {chosen}{seed}--size {}{named}{all}", args.size.join(","));
+        let shards = args.shards.map_or_else(String::new, |shards| format!("--shards {shards} "));
+        let command = format!("trimtab simulate {chosen}{seed}{shards}--size {}{named}{all}", args.size.join(","));
         write(path, &report::markdown(&outcomes, &command))?;
     }
     if let Some(path) = &args.json {
         write(path, &format!("{:#}\n", report::json(&outcomes)))?;
     }
     Ok(())
+}
+
+fn parse_shards(text: &str) -> Result<usize, String> {
+    let shards = text.parse::<usize>().ok().filter(|shards| shards.is_power_of_two() && *shards <= SHARDS_MAX);
+    shards.ok_or_else(|| format!("allowed are the powers of two from 1 to {SHARDS_MAX}"))
 }
 
 fn parse_policies(names: &[String]) -> Result<Vec<PolicyKind>, SimulateError> {
@@ -331,6 +343,7 @@ mod tests {
 
     #[test]
     fn names_of_traces_are_made_different() {
+        let build = Build { seed: args.seed, shards: args.shards };
         let mut used = HashSet::new();
         assert_eq!(["a", "b", "a", "a"].map(|name| unique(name, &mut used)), ["a", "b", "a-2", "a-3"]);
     }

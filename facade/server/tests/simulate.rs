@@ -146,6 +146,21 @@ fn a_run_gives_the_same_figures_again() {
 }
 
 #[test]
+fn shards_are_those_of_the_cache_unless_chosen() {
+    let directory = TempDir::new().unwrap();
+    let rows = |more: &[&str]| {
+        let family = "zipf:0.8,keys=900,requests=9000";
+        figures(&directory, &[&[family], more].concat())["rows"].clone()
+    };
+    // A cache of few entries has one.
+    assert_eq!(rows(&[]), rows(&["--shards", "1"]));
+    assert_ne!(rows(&[]), rows(&["--shards", "4"]));
+    for refused in ["0", "3", "2048", "many"] {
+        assert!(refusal(&directory, &["loop:5", "--shards", refused]).contains("powers of two from 1 to 1024"));
+    }
+}
+
+#[test]
 fn limit_takes_the_first_requests_and_says_so() {
     let directory = TempDir::new().unwrap();
     let trace = fixture();

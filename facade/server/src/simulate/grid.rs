@@ -12,7 +12,7 @@ use trimtab::cache::PolicyKind;
 use super::error::SimulateError;
 use super::optimum::{ByteBound, hits_max, next_uses};
 use super::progress::Progress;
-use super::replay::{Hits, replay};
+use super::replay::{Build, Hits, replay};
 use super::trace::Trace;
 
 /// Results of one trace.
@@ -63,7 +63,7 @@ pub(super) fn run(
     trace: &Trace,
     policies: &[PolicyKind],
     sizes: &[u32],
-    seed: u64,
+    build: Build,
     threads: usize,
     quiet: bool,
 ) -> Result<Outcome, SimulateError> {
@@ -87,7 +87,7 @@ pub(super) fn run(
                 requests: hits_max(&next, sizes[row], tell),
                 bytes: bound.as_ref().map(|bound| bound.bytes_max(sizes[row])),
             }),
-            Some(policy) => replay(trace, policies[policy], sizes[row], seed, tell),
+            Some(policy) => replay(trace, policies[policy], sizes[row], build, tell),
         }
     };
     let outcome = std::thread::scope(|scope| {
@@ -186,7 +186,8 @@ mod tests {
     fn every_cell_is_filled_whatever_the_number_of_threads() {
         let trace = trace();
         let ratios = |threads| {
-            let outcome = run(&trace, &[PolicyKind::Lru], &[1, 5, 40], 1, threads, true).unwrap();
+            let outcome =
+                run(&trace, &[PolicyKind::Lru], &[1, 5, 40], Build { seed: 1, shards: None }, threads, true).unwrap();
             assert_eq!(outcome.rows.len(), 3);
             outcome.rows.iter().map(|row| (row.optimum, row.cells.clone())).collect::<Vec<_>>()
         };

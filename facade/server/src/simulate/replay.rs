@@ -1,8 +1,8 @@
 //! One cell of the table: a trace replayed through a real cache of one policy and size.
 //!
-//! It is the cache that applications use, in one shard so that capacity and recency are global; each request is a `get`,
-//! followed by an `insert` on a miss. The seed of its hasher decides which keys its shadow samples, and which dice the
-//! policies throw: with the same seed a run gives the same table again.
+//! It is the cache that applications use, with as many shards as it would have here; each request is a `get`, followed by an
+//! `insert` on a miss. The seed of its hasher decides which keys its shadow samples, and which dice the policies throw:
+//! with the same seed and number of shards a run gives the same table again.
 
 use foldhash::quality::FixedState;
 use trimtab::cache::{Cache, PolicyKind};
@@ -20,22 +20,34 @@ pub(super) struct Hits {
     pub(super) bytes: Option<u64>,
 }
 
+/// How the caches are built.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Build {
+    /// Of the hasher.
+    pub(super) seed: u64,
+    /// A power of two; `None` for what the cache chooses by its size and the processors.
+    pub(super) shards: Option<usize>,
+}
+
 /// Replays a trace; `progress` is told how many requests are done, in steps.
 pub(super) fn replay(
     trace: &Trace,
     policy: PolicyKind,
     capacity: u32,
-    seed: u64,
+    build: Build,
     mut progress: impl FnMut(u64),
 ) -> Result<Hits, SimulateError> {
-    let cache: Cache<u64, (), FixedState> = Cache::builder()
+    let builder = Cache::builder()
         .max_entries(u64::from(capacity))
         .policy(policy)
-        .shards(1)
         .metrics(false)
-        .hasher(FixedState::with_seed(seed))
-        .build()
-        .map_err(|reason| SimulateError::Cache { capacity, policy: policy.to_string(), reason })?;
+        .hasher(FixedState::with_seed(build.seed));
+    let cache: Cache<u64, (), FixedState> = match build.shards {
+        Some(shards) => builder.shards(shards),
+        None => builder,
+    }
+    .build()
+    .map_err(|reason| SimulateError::Cache { capacity, policy: policy.to_string(), reason })?;
     let (mut hits, mut bytes) = (0, 0_u64);
     for (index, key) in trace.requests.iter().enumerate() {
         let key = u64::from(*key);
@@ -73,6 +85,8 @@ mod tests {
     use super::super::optimum::{hits_max, next_uses};
     use super::*;
 
+    const BUILD: Build = Build { seed: 1, shards: None };
+
     fn trace(requests: Vec<u32>) -> Trace {
         let distinct = requests.iter().max().map_or(0, |key| key + 1);
         Trace { name: "t".into(), requests, distinct, ..Trace::default() }
@@ -101,7 +115,7 @@ mod tests {
             capacity in 1_u32..50,
         ) {
             let expected = naive_lru(&requests, capacity as usize);
-            prop_assert_eq!(replay(&trace(requests), PolicyKind::Lru, capacity, 1, |_| ()).unwrap().requests, expected);
+            prop_assert_eq!(replay(&trace(requests), PolicyKind::Lru, capacity, BUILD, |_| ()).unwrap().requests, expected);
         }
 
         #[test]
@@ -112,7 +126,7 @@ mod tests {
             let trace = trace(requests);
             let best = hits_max(&next_uses(&trace.requests, trace.distinct), capacity, |_| ());
             for policy in PolicyKind::ALL {
-                let hits = replay(&trace, policy, capacity, 1, |_| ()).unwrap().requests;
+                let hits = replay(&trace, policy, capacity, BUILD, |_| ()).unwrap().requests;
                 prop_assert!(hits <= best, "{policy}: {hits} above {best}");
             }
         }
@@ -121,7 +135,7 @@ mod tests {
         fn a_cache_for_all_keys_hits_every_repeat(requests in prop::collection::vec(0_u32..60, 1..500)) {
             let repeats = (requests.len() - requests.iter().collect::<BTreeSet<_>>().len()) as u64;
             for policy in PolicyKind::ALL {
-                let hits = replay(&trace(requests.clone()), policy, 60, 1, |_| ()).unwrap().requests;
+                let hits = replay(&trace(requests.clone()), policy, 60, BUILD, |_| ()).unwrap().requests;
                 prop_assert_eq!(hits, repeats, "{}", policy);
             }
         }
@@ -132,7 +146,7 @@ mod tests {
         let mut trace = trace(vec![0, 1, 0, 1, 2]);
         trace.sizes = Some(vec![5, 7, 5, 8, 9]);
         let mut told = 0;
-        let hits = replay(&trace, PolicyKind::Lru, 2, 1, |done| told += done).unwrap();
+        let hits = replay(&trace, PolicyKind::Lru, 2, BUILD, |done| told += done).unwrap();
         assert_eq!(hits, Hits { requests: 2, bytes: Some(13) });
         assert_eq!(told, 5);
     }
