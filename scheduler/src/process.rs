@@ -214,11 +214,7 @@ impl Workers {
 
     /// What is wrong with the functions.
     pub(crate) fn check(&self) -> Result<(), String> {
-        if child::is_worker() {
-            return Err(
-                "this process is a worker, which must not start workers; call Workers::serve first in main".into()
-            );
-        }
+        child::check()?;
         if self.problems.is_empty() { Ok(()) } else { Err(self.problems.join("; ")) }
     }
 

@@ -473,6 +473,16 @@ impl Scheduler {
         self.lane(lane).stats()
     }
 
+    /// A process lane without workers is not there, until somebody asks for it.
+    fn shows(&self, lane: &LaneStats) -> bool {
+        #[cfg(feature = "process")]
+        if lane.lane == LaneKind::Process {
+            return self.lane(LaneKind::Process).pool().is_some() || lane.ledger.submitted > 0;
+        }
+        let _ = (self, lane);
+        true
+    }
+
     /// Everything in numbers.
     pub fn stats(&self) -> SchedulerStats {
         let (limit, used, peak) = self.0.budget.usage();
@@ -481,7 +491,7 @@ impl Scheduler {
             background_open,
             background_kept,
             name: self.0.name.to_string(),
-            lanes: self.0.lanes.iter().map(Lane::stats).collect(),
+            lanes: self.0.lanes.iter().map(Lane::stats).filter(|lane| self.shows(lane)).collect(),
             cpu_used: used.cores(),
             cpu_peak: peak.cores(),
             cpu_limit: limit.cores(),

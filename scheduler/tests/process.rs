@@ -117,14 +117,29 @@ fn sleeper() {
     }
 }
 
+/// A program that does not serve where a pool starts it, and goes on.
+#[test]
+fn forgetful() {
+    let Ok(told) = std::env::var("TRIMTAB_WORKER") else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let _inside = runtime.enter();
+    let built = Scheduler::builder("inside").workers(workers()).build();
+    let Err(SchedulerError::Workers { problem, .. }) = built else { panic!("{told} is a worker") };
+    assert!(problem.contains("call Workers::serve first in main"), "{problem}");
+}
+
+/// What a worker of a worker of a worker is told.
+const DEEP: &str = "1:1/3";
+
 // What the tests share.
 
 fn scheduler(change: impl FnOnce(&mut SchedulerSettings)) -> Scheduler {
     let mut settings = SchedulerSettings::default();
     settings.machine.cpu = Some(4.0);
     settings.process.ceiling = Some(2);
-    // A loaded machine starts programs slowly.
-    settings.workers.start_timeout = Duration::from_secs(60).into();
+    // A loaded machine is slow, and may stand still.
+    settings.workers.start_timeout = Duration::from_secs(600).into();
+    settings.workers.timeout = Duration::from_secs(600).into();
     change(&mut settings);
     Scheduler::builder("test").settings(settings).workers(workers()).build().unwrap()
 }
@@ -148,7 +163,7 @@ async fn pid_of(scheduler: &Scheduler) -> u32 {
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what} did not come about");
+        assert!(start.elapsed() < Duration::from_secs(300), "{what} did not come about");
         // The real clock, since other processes have no other.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -389,7 +404,10 @@ async fn messages_beyond_the_limit_are_refused_with_the_limit() {
 async fn unknown_functions_and_wrong_types_are_refused_by_name() {
     let scheduler = scheduler(|_| {});
     let unknown = submit::<()>(&scheduler, Job::process("adn", ())).await.unwrap_err();
-    assert!(unknown.to_string().contains("no function has this name; registered are \"abort\", \"add\""), "{unknown}");
+    assert!(
+        unknown.to_string().contains("no function is called \"adn\"; registered are \"abort\", \"add\""),
+        "{unknown}"
+    );
     let mistyped = submit::<u32>(&scheduler, Job::process("add", (1_u64, 2_u64))).await.unwrap_err().to_string();
     assert!(
         mistyped.contains("registered as fn((u32, u32)) -> u32, and was called as fn((u64, u64)) -> u32"),
@@ -431,6 +449,22 @@ async fn a_start_that_fails_is_told_and_further_ones_wait() {
     assert!(second.retry_after().unwrap() > Duration::from_secs(800), "{second:?}");
     let WorkerStats { alive, started, start_failures, .. } = stats(&scheduler);
     assert_eq!((alive, started, start_failures), (0, 0, 1), "the second was not tried");
+}
+
+#[tokio::test]
+async fn a_program_that_forgets_to_serve_does_not_start_itself_without_end() {
+    let forgets = workers().arguments(["--exact", "forgetful"]);
+    let scheduler = Scheduler::builder("bad").workers(forgets).build().unwrap();
+    let told = submit::<u32>(&scheduler, Job::process("pid", ())).await.unwrap_err().to_string();
+    // Its assertions held, and it ended.
+    assert!(told.contains("ended with exit status 0 before it served"), "{told}");
+}
+
+#[test]
+fn workers_one_inside_of_the_other_come_to_an_end() {
+    let mut deep = std::process::Command::new(std::env::current_exe().unwrap());
+    let ended = deep.args(["--exact", "forgetful"]).env("TRIMTAB_WORKER", DEEP).output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
 }
 
 #[tokio::test]

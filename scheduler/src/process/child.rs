@@ -15,20 +15,50 @@ use trimtab_config::ByteSize;
 use super::wire::{self, HEAD, Kind, SLACK, Terms};
 use super::{Message, Uncoded, Workers};
 
-/// Names the socket.
+/// Names the socket, and says how many workers stand one inside of the other.
 pub(super) const MARK: &str = "TRIMTAB_WORKER";
+/// The most workers one inside of the other: a program that moves its standard input away before it serves does not know that it
+/// is one, and would start workers that do not know it either.
+const DEPTH_MAX: u32 = 3;
 /// Terms are no message of a job.
 const TERMS_MAX: usize = 16 << 20;
 
 /// How a socket is called in the variable.
-pub(super) fn mark(socket: impl std::os::fd::AsFd) -> io::Result<String> {
+fn mark(socket: impl std::os::fd::AsFd) -> io::Result<String> {
     let stat = rustix::fs::fstat(socket)?;
     Ok(format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
+/// What the variable says: the socket, and the depth.
+fn told() -> Option<(String, u32)> {
+    let variable = std::env::var(MARK).ok()?;
+    let (socket, depth) = variable.split_once('/')?;
+    Some((socket.to_owned(), depth.parse().ok()?))
+}
+
+/// What the variable says to a worker with this socket.
+pub(super) fn variable(socket: impl std::os::fd::AsFd) -> io::Result<String> {
+    let depth = told().map_or(0, |(_, depth)| depth);
+    Ok(format!("{}/{}", mark(socket)?, depth + 1))
+}
+
 /// Whether this process is a worker that does not serve yet.
 pub(super) fn is_worker() -> bool {
-    std::env::var(MARK).is_ok_and(|named| mark(io::stdin()).is_ok_and(|mark| mark == named))
+    told().is_some_and(|(socket, _)| mark(io::stdin()).is_ok_and(|mark| mark == socket))
+}
+
+/// Why this process must not start workers.
+pub(super) fn check() -> Result<(), String> {
+    if is_worker() {
+        return Err("this process is a worker, which must not start workers; call Workers::serve first in main".into());
+    }
+    match told() {
+        Some((_, depth)) if depth >= DEPTH_MAX => Err(format!(
+            "this program was started by a worker of a worker, {depth} deep; call Workers::serve first in main, before \
+             standard input is moved"
+        )),
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn serve(workers: &Workers) {

@@ -106,8 +106,13 @@ pub enum ProcessFault {
     )]
     NoWorkers,
     /// No function has this name.
-    #[error("no function has this name; {}", known(.0))]
-    Unknown(Vec<String>),
+    #[error("no function is called \"{function}\"; {}", list(.known))]
+    Unknown {
+        /// The name.
+        function: String,
+        /// The names that functions have.
+        known: Vec<String>,
+    },
     /// The function is registered with other types.
     #[error(
         "the function is registered as {registered}, and was called as {called}; use the same types, or another name"
@@ -188,7 +193,7 @@ impl ProcessFault {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::NoWorkers
-            | Self::Unknown(_)
+            | Self::Unknown { .. }
             | Self::Mistyped { .. }
             | Self::NotStarted { .. }
             | Self::TooLarge { message: Message::Argument, .. }
@@ -207,7 +212,7 @@ impl ProcessFault {
     }
 }
 
-fn known(names: &[String]) -> String {
+fn list(names: &[String]) -> String {
     if names.is_empty() {
         return "none is registered".into();
     }
@@ -241,10 +246,10 @@ mod tests {
             failure.to_string(),
             "process job \"resize\" failed: its worker, process 42, was killed by signal 11 (SIGSEGV)"
         );
-        let fault = ProcessFault::Unknown(vec!["crop".into(), "turn".into()]);
+        let fault = ProcessFault::Unknown { function: "resise".into(), known: vec!["crop".into(), "turn".into()] };
         assert_eq!(
             ProcessFailure { site, fault }.to_string(),
-            "process job \"resize\" was refused: no function has this name; registered are \"crop\", \"turn\""
+            "process job \"resize\" was refused: no function is called \"resise\"; registered are \"crop\", \"turn\""
         );
     }
 

@@ -19,7 +19,7 @@ use rustix::event::PollFlags;
 use rustix::process::{Pid, Signal};
 
 use super::channel::{Broken, Channel, Woken};
-use super::child::{MARK, mark};
+use super::child::{MARK, variable};
 use super::pool::{Dismissal, Gone, Order, Pool, Worker};
 use super::wire::{self, HEAD, Kind, SLACK, Terms};
 use super::{Death, ProcessFault, Workers};
@@ -83,7 +83,7 @@ fn spawn(workers: &Workers) -> io::Result<(Child, UnixStream)> {
     let child = Command::new(program()?)
         .arg0(name)
         .args(&workers.arguments)
-        .env(MARK, mark(&theirs)?)
+        .env(MARK, variable(&theirs)?)
         .stdin(OwnedFd::from(theirs))
         .stdout(output())
         .stderr(output())

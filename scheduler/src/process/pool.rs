@@ -191,7 +191,7 @@ impl Pool {
     /// Whether a job can be done at all: by name, types and size.
     pub(super) fn check(&self, function: &str, called: Signature, size: usize) -> Result<(), ProcessFault> {
         let Some(known) = self.workers.functions.get(function) else {
-            return Err(ProcessFault::Unknown(self.workers.names()));
+            return Err(ProcessFault::Unknown { function: function.to_owned(), known: self.workers.names() });
         };
         if known.signature != called {
             let (registered, called) = (known.signature.to_string(), called.to_string());

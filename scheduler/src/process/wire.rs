@@ -157,6 +157,22 @@ mod tests {
         assert_eq!(parse_answer(b"1234567"), None);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_a_panic(
+            first in proptest::array::uniform5(proptest::num::u8::ANY),
+            body in proptest::collection::vec(proptest::num::u8::ANY, 0..64),
+        ) {
+            if let Ok((_, length)) = head(first, 100) {
+                proptest::prop_assert!(length <= 100);
+            }
+            if let Some((name, argument)) = parse_call(&body) {
+                proptest::prop_assert_eq!(2 + name.len() + argument.len(), body.len());
+            }
+            proptest::prop_assert_eq!(parse_answer(&body).is_some(), body.len() >= 8);
+        }
+    }
+
     #[test]
     fn a_long_text_is_cut_between_characters() {
         let text = "ä".repeat(TEXT_MAX);
