@@ -217,20 +217,6 @@ impl Head {
         duration(until.saturating_sub(started))
     }
 
-    /// How the job ended, if its work has left word that it will give no value.
-    #[cfg(feature = "process")]
-    pub(crate) fn ending(&self) -> Option<(Outcome, crate::error::JobError)> {
-        let link = self.extra.as_ref()?.process.as_ref()?;
-        link.ending().map(|ending| ending.into_error(self))
-    }
-
-    /// Nanoseconds on a processor in another process.
-    #[cfg(feature = "process")]
-    pub(crate) fn spent_elsewhere(&self) -> Nanos {
-        let link = self.extra.as_ref().and_then(|extra| extra.process.as_ref());
-        link.map_or(0, |link| link.spent())
-    }
-
     pub(crate) fn note_end(&self, now: Nanos) {
         self.ended.store(now, Relaxed);
     }

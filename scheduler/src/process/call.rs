@@ -29,7 +29,7 @@ use crate::lane::LaneKind;
 
 /// How a job ended that has no value.
 #[derive(Debug)]
-pub(crate) enum Ending {
+enum Ending {
     /// The function panicked, and said this.
     Panicked(String),
     /// Something else.
@@ -37,7 +37,7 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    pub(crate) fn into_error(self, head: &Head) -> (Outcome, JobError) {
+    fn into_error(self, head: &Head) -> (Outcome, JobError) {
         let site = JobSite::of(head);
         match self {
             Self::Panicked(message) => (Outcome::Panicked, JobError::Panicked(Box::new(Panic { site, message }))),
@@ -62,13 +62,26 @@ impl Link {
     }
 
     /// How the job ended, if it will give no value.
-    pub(crate) fn ending(&self) -> Option<Ending> {
+    fn ending(&self) -> Option<Ending> {
         self.ending.lock().take()
     }
 
     /// Nanoseconds on a processor, in the worker.
-    pub(crate) fn spent(&self) -> u64 {
+    fn spent(&self) -> u64 {
         self.spent.load(Relaxed)
+    }
+}
+
+impl Head {
+    /// How the job ended, if its work has left word that it will give no value.
+    pub(crate) fn ending(&self) -> Option<(Outcome, JobError)> {
+        let link = self.extra.as_ref()?.process.as_ref()?;
+        link.ending().map(|ending| ending.into_error(self))
+    }
+
+    /// Nanoseconds on a processor in the worker.
+    pub(crate) fn spent_elsewhere(&self) -> u64 {
+        self.extra.as_ref().and_then(|extra| extra.process.as_ref()).map_or(0, |link| link.spent())
     }
 }
 
