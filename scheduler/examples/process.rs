@@ -10,10 +10,11 @@ use trimtab_config::ByteSize;
 use trimtab_scheduler::{Group, Job, Scheduler, SchedulerSettings, Workers};
 
 /// Counts the letters of a document; some documents are bad.
+#[allow(clippy::needless_pass_by_value, reason = "what comes out of a message is owned")]
 fn letters(document: String) -> usize {
     match document.as_str() {
         "crash" => std::process::abort(),
-        "leak" => vec![1_u8; 1 << 30].len(),
+        "leak" => std::hint::black_box(vec![1_u8; 1 << 30]).len(),
         "hang" => loop {
             std::thread::park();
         },
@@ -30,7 +31,7 @@ fn workers() -> Workers {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // In a worker process this serves and never returns.
     workers().serve();
-    tokio::runtime::Builder::new_multi_thread().build()?.block_on(show())
+    tokio::runtime::Builder::new_multi_thread().enable_time().build()?.block_on(show())
 }
 
 async fn show() -> Result<(), Box<dyn std::error::Error>> {
