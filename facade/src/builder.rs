@@ -7,6 +7,7 @@ use trimtab_config::{Environment, Live, Loader, Machine, Profile};
 use trimtab_monitor::MonitorError;
 
 use crate::error::StartError;
+use crate::parts::Given;
 use crate::settings::TrimtabSettings;
 use crate::system::Trimtab;
 
@@ -35,11 +36,12 @@ pub struct Builder {
     watch_file: bool,
     recorder: bool,
     guarded: bool,
+    given: Given,
 }
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        Self { loader: Loader::new(), watch_file: true, recorder: true, guarded: false }
+        Self { loader: Loader::new(), watch_file: true, recorder: true, guarded: false, given: Given::default() }
     }
 
     /// Everything that a loader was told, for example by a command line.
@@ -119,6 +121,32 @@ impl Builder {
         self
     }
 
+    /// Lets the scheduler's process lane run these functions in worker processes. Their `serve` must come first in `main`.
+    ///
+    /// ```standalone_crate
+    /// use trimtab::Trimtab;
+    /// use trimtab::scheduler::{Job, Workers};
+    ///
+    /// fn workers() -> Workers {
+    ///     Workers::new().register("shout", |text: String| text.to_uppercase())
+    /// }
+    ///
+    /// #[tokio::main(flavor = "current_thread")]
+    /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     workers().serve();
+    ///     let tt = Trimtab::builder().no_file().workers(workers()).set("scheduler.workers.timeout", "5s").start().await?;
+    ///     let loud: String = tt.scheduler().submit(Job::process("shout", "hello".to_owned())).await?;
+    ///     assert_eq!(loud, "HELLO");
+    ///     tt.shutdown().await;
+    ///     Ok(())
+    /// }
+    /// ```
+    #[cfg(feature = "process")]
+    pub fn workers(mut self, workers: trimtab_scheduler::Workers) -> Self {
+        self.given.workers = Some(workers);
+        self
+    }
+
     /// Reads and checks the settings, and starts what they ask for.
     ///
     /// # Errors
@@ -143,7 +171,7 @@ impl Builder {
         if follow {
             live.watch()?;
         }
-        Trimtab::assemble(live, self.guarded)
+        Trimtab::assemble(live, self.guarded, self.given)
     }
 
     fn with(self, change: impl FnOnce(Loader<TrimtabSettings>) -> Loader<TrimtabSettings>) -> Self {

@@ -7,6 +7,7 @@ use trimtab_config::{ByteSize, Change, Loaded};
 use trimtab_scheduler::{Scheduler, SchedulerSettings};
 
 use crate::error::StartError;
+use crate::parts::Given;
 use crate::settings::TrimtabSettings;
 use crate::system::Trimtab;
 
@@ -21,11 +22,23 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    pub(crate) fn start(loaded: &Loaded<TrimtabSettings>) -> Result<Self, StartError> {
+    #[cfg_attr(
+        not(feature = "process"),
+        allow(clippy::needless_pass_by_value, reason = "nothing is given where no part takes it")
+    )]
+    pub(crate) fn start(loaded: &Loaded<TrimtabSettings>, given: Given) -> Result<Self, StartError> {
         let limit = loaded.settings.memory.limit.resolve(&loaded.machine);
         let memory = limit.map(|limit| ByteSize::b((limit.value.as_u64() / 2).max(1)));
         let settings = tuned(&loaded.settings.scheduler, memory);
-        let scheduler = Scheduler::builder(NAME).settings(settings).machine(loaded.machine.clone()).build()?;
+        let builder = Scheduler::builder(NAME).settings(settings).machine(loaded.machine.clone());
+        #[cfg(feature = "process")]
+        let builder = match given.workers {
+            Some(workers) => builder.workers(workers),
+            None => builder,
+        };
+        #[cfg(not(feature = "process"))]
+        let _ = given;
+        let scheduler = builder.build()?;
         Ok(Self { scheduler, memory })
     }
 

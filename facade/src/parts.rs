@@ -12,6 +12,14 @@ use crate::shutdown::Stopped;
 #[cfg(feature = "scheduler")]
 pub const JOB_DRAIN: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// What the program gives to parts, beside settings.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    /// The functions of worker processes.
+    #[cfg(feature = "process")]
+    pub(crate) workers: Option<trimtab_scheduler::Workers>,
+}
+
 /// The parts, as far as they are compiled in. Clones are cheap and speak of the same ones.
 #[derive(Clone, Debug)]
 pub(crate) struct Parts {
@@ -31,11 +39,15 @@ pub(crate) struct Parts {
 )]
 impl Parts {
     /// What the settings declare. Nothing runs and nothing is asked yet.
-    pub(crate) fn start(loaded: &Loaded<TrimtabSettings>) -> Result<Self, StartError> {
-        let _ = loaded;
+    #[cfg_attr(
+        not(feature = "scheduler"),
+        allow(clippy::needless_pass_by_value, reason = "nothing is given where no part takes it")
+    )]
+    pub(crate) fn start(loaded: &Loaded<TrimtabSettings>, given: Given) -> Result<Self, StartError> {
+        let _ = (loaded, &given);
         Ok(Self {
             #[cfg(feature = "scheduler")]
-            lanes: crate::lanes::Lanes::start(loaded)?,
+            lanes: crate::lanes::Lanes::start(loaded, given)?,
             #[cfg(feature = "scheduler")]
             calls: crate::calls::Calls::declared(&loaded.settings),
             #[cfg(feature = "lock")]

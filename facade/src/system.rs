@@ -12,7 +12,7 @@ use trimtab_pool::Pools;
 
 use crate::builder::Builder;
 use crate::error::StartError;
-use crate::parts::Parts;
+use crate::parts::{Given, Parts};
 use crate::relief::{Relief, Relieved};
 use crate::reload::Reload;
 use crate::settings::TrimtabSettings;
@@ -91,14 +91,14 @@ impl Trimtab {
     }
 
     /// Puts the parts together; the builder has read the settings.
-    pub(crate) fn assemble(live: Live<TrimtabSettings>, guarded: bool) -> Result<Self, StartError> {
+    pub(crate) fn assemble(live: Live<TrimtabSettings>, guarded: bool, given: Given) -> Result<Self, StartError> {
         let settings = live.current();
         let caches = Caches::new();
         for (name, cache) in &settings.cache {
             caches.declare(name, cache.clone())?;
         }
         let pools = crate::pools::declared(&settings, live.loaded().profile)?;
-        let parts = Parts::start(&live.loaded())?;
+        let parts = Parts::start(&live.loaded(), given)?;
         let monitor =
             Monitor::builder().settings(settings.monitor.clone()).memory_limit(settings.memory.limit).start()?;
         // Once a tick: what has expired goes, a bounded number; the counts of all caches are published; and a settings

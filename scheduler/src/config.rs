@@ -10,6 +10,8 @@ use trimtab_config::{ByteSize, Duration, Machine, Problems, Profile, Settings, S
 use crate::error::SchedulerError;
 use crate::job::Cost;
 use crate::lane::LaneKind;
+#[cfg(feature = "process")]
+use crate::process::config::WorkerSettings;
 
 /// The highest ceiling.
 pub const CEILING_MAX: u32 = 1 << 20;
@@ -52,7 +54,8 @@ pub enum Adaptation {
 #[non_exhaustive]
 pub struct LaneSettings {
     /// How many jobs run at the same time; absent for the number of processors in the cpu lane, and for 256, 1,024 or 8,192
-    /// (io) and 8, 16 or 64 (memory) by profile. Where the ceiling adapts, this is where it begins.
+    /// (io) and 8, 16 or 64 (memory) by profile; in the process lane, where it is the number of workers, that of the processors, and
+    /// 1 in the smallest profile. Where the ceiling adapts, this is where it begins.
     pub ceiling: Option<u32>,
     /// How the ceiling is found: "fixed", "aimd" or "gradient". Default: "fixed".
     pub adaptation: Adaptation,
@@ -194,6 +197,12 @@ pub struct SchedulerSettings {
     pub cpu: LaneSettings,
     /// Jobs that need much memory.
     pub memory: LaneSettings,
+    /// Jobs in worker processes.
+    #[cfg(feature = "process")]
+    pub process: LaneSettings,
+    /// The worker processes.
+    #[cfg(feature = "process")]
+    pub workers: WorkerSettings,
     /// Threads of the cpu lane; absent for the number of processors.
     pub cpu_threads: Option<u32>,
     /// How far the threads of the cpu lane step back behind tokio's workers: the nice value, 0 to 19. Linux only.
@@ -216,7 +225,11 @@ impl Settings for SchedulerSettings {
             machine: MachineSettings::default(),
             io: LaneSettings { ceiling: Some(profile.pick(256, 1024, 8192)), ..lane.clone() },
             cpu: lane.clone(),
-            memory: LaneSettings { ceiling: Some(profile.pick(8, 16, 64)), ..lane },
+            memory: LaneSettings { ceiling: Some(profile.pick(8, 16, 64)), ..lane.clone() },
+            #[cfg(feature = "process")]
+            process: LaneSettings { ceiling: profile.pick(Some(1), None, None), ..lane },
+            #[cfg(feature = "process")]
+            workers: WorkerSettings::for_profile(profile),
             cpu_threads: None,
             cpu_nice: 5,
             background: BackgroundSettings::default(),
@@ -227,6 +240,11 @@ impl Settings for SchedulerSettings {
         problems.within("io", |problems| self.io.check(problems));
         problems.within("cpu", |problems| self.cpu.check(problems));
         problems.within("memory", |problems| self.memory.check(problems));
+        #[cfg(feature = "process")]
+        {
+            problems.within("process", |problems| self.process.check(problems));
+            problems.within("workers", |problems| self.workers.check(problems));
+        }
         problems.within("machine", |problems| {
             check_cores("cpu", self.machine.cpu, problems);
             if self.machine.memory.is_some_and(ByteSize::is_zero) {
@@ -260,6 +278,8 @@ impl SchedulerSettings {
             LaneKind::Io => &self.io,
             LaneKind::Cpu => &self.cpu,
             LaneKind::Memory => &self.memory,
+            #[cfg(feature = "process")]
+            LaneKind::Process => &self.process,
         }
     }
 
@@ -274,6 +294,8 @@ impl SchedulerSettings {
             LaneKind::Io => 1024,
             LaneKind::Cpu => self.threads(machine) as u32,
             LaneKind::Memory => 16,
+            #[cfg(feature = "process")]
+            LaneKind::Process => machine.threads() as u32,
         };
         self.lane(lane).ceiling.unwrap_or(default)
     }

@@ -34,6 +34,15 @@ pub enum SchedulerError {
         /// Its name.
         name: String,
     },
+    /// Functions that cannot be registered as they are, or a worker that would start workers.
+    #[cfg(feature = "process")]
+    #[error("scheduler \"{name}\" cannot have its workers: {problem}")]
+    Workers {
+        /// Its name.
+        name: String,
+        /// All that is wrong.
+        problem: String,
+    },
     /// The name cannot be used as a metric label and in paths.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -142,6 +151,10 @@ pub enum JobError {
     /// The lane takes no more jobs.
     #[error("{0} was refused: the scheduler is draining or closed; submit before drain(), or build a new one")]
     Closed(Box<JobSite>),
+    /// A worker process gave no result, or none was asked; see [`ProcessFault`](crate::process::ProcessFault).
+    #[cfg(feature = "process")]
+    #[error("{0}")]
+    Process(Box<crate::process::ProcessFailure>),
 }
 
 /// A panic, as a result.
@@ -184,6 +197,8 @@ impl JobError {
             Self::Full(_) | Self::Oversize(_) | Self::Closed(_) => Outcome::Rejected,
             Self::Shed(..) => Outcome::Shed,
             Self::Expired(_) => Outcome::Expired,
+            #[cfg(feature = "process")]
+            Self::Process(failure) => failure.fault.outcome(),
         }
     }
 
@@ -191,18 +206,24 @@ impl JobError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Full(full) | Self::Shed(full, _) => Some(full.retry_after),
+            #[cfg(feature = "process")]
+            Self::Process(failure) => failure.fault.retry_after(),
             _ => None,
         }
     }
 
     pub(crate) fn panicked(head: &Head, payload: &(dyn Any + Send)) -> Self {
-        let message = payload
-            .downcast_ref::<&str>()
-            .map(ToString::to_string)
-            .or_else(|| payload.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "without a message".into());
-        Self::Panicked(Box::new(Panic { site: JobSite::of(head), message }))
+        Self::Panicked(Box::new(Panic { site: JobSite::of(head), message: panic_text(payload) }))
     }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a message".into())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A job: work, and what the scheduler should know about it.
 //!
-//! Where it runs is said by how it is made: [`Job::io`] and [`Job::memory`] take a future, [`Job::cpu`] a closure. The rest
+//! Where it runs is said by how it is made: [`Job::io`] and [`Job::memory`] take a future, [`Job::cpu`] a closure,
+//! `Job::process` (feature `process`) the name of a function. The rest
 //! is optional: how important it is, what it costs, when it stops mattering, what kind of work it is.
 
 pub(crate) mod cell;
@@ -138,9 +139,17 @@ pub(crate) struct Extra {
     progress: AtomicU32,
     cancelled: AtomicBool,
     tags: Mutex<Vec<(Cow<'static, str>, String)>>,
+    #[cfg(feature = "process")]
+    pub(crate) process: Option<Box<crate::process::Link>>,
 }
 
 impl Extra {
+    /// For a job of a worker process.
+    #[cfg(feature = "process")]
+    pub(crate) fn for_process() -> Self {
+        Self { process: Some(Box::default()), ..Self::default() }
+    }
+
     pub(crate) fn progress(&self) -> Option<f64> {
         self.progress.load(Relaxed).checked_sub(1).map(|steps| f64::from(steps) / 1e6)
     }

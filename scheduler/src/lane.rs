@@ -52,15 +52,25 @@ pub enum LaneKind {
     Cpu,
     /// Futures that need much memory, on tokio's workers.
     Memory,
+    /// Registered functions, in worker processes.
+    #[cfg(feature = "process")]
+    Process,
 }
+
+/// How many lanes there are.
+pub(crate) const LANES: usize = LaneKind::ALL.len();
 
 impl LaneKind {
     /// All of them.
+    #[cfg(not(feature = "process"))]
     pub const ALL: [Self; 3] = [Self::Io, Self::Cpu, Self::Memory];
+    /// All of them.
+    #[cfg(feature = "process")]
+    pub const ALL: [Self; 4] = [Self::Io, Self::Cpu, Self::Memory, Self::Process];
 
-    /// As a label: `io`, `cpu`, `memory`.
+    /// As a label: `io`, `cpu`, `memory`, `process`.
     pub fn label(self) -> &'static str {
-        ["io", "cpu", "memory"][self as usize]
+        ["io", "cpu", "memory", "process"][self as usize]
     }
 }
 
@@ -91,14 +101,17 @@ pub(crate) struct Plan<'a> {
     pub(crate) budget: Arc<Budget>,
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) load: Arc<Load>,
+    /// Who has the worker processes.
+    #[cfg(feature = "process")]
+    pub(crate) pool: Option<Arc<crate::process::Pool>>,
 }
 
 /// All lanes of a scheduler, so that one can wake another.
 #[derive(Debug, Default)]
-pub(crate) struct Lanes(OnceLock<[Weak<Lane>; 3]>);
+pub(crate) struct Lanes(OnceLock<[Weak<Lane>; LANES]>);
 
 impl Lanes {
-    pub(crate) fn set(&self, lanes: [Weak<Lane>; 3]) {
+    pub(crate) fn set(&self, lanes: [Weak<Lane>; LANES]) {
         // Set once, by the builder.
         let _ = self.0.set(lanes);
     }
@@ -119,6 +132,8 @@ pub(crate) struct Lane {
     budget: Arc<Budget>,
     lanes: Arc<Lanes>,
     emptied: Notify,
+    #[cfg(feature = "process")]
+    pool: Option<Arc<crate::process::Pool>>,
     inner: Mutex<Inner>,
 }
 
@@ -244,11 +259,28 @@ impl Lane {
         let seats = Seats::new(plan.runners);
         let inner = Inner::new(&plan, Arc::clone(&seats), ceiling::rule(plan.settings));
         let Plan { kind, executor, clock, budget, lanes, .. } = plan;
-        Arc::new(Self { kind, clock, executor, seats, budget, lanes, emptied: Notify::new(), inner: Mutex::new(inner) })
+        Arc::new(Self {
+            kind,
+            clock,
+            executor,
+            seats,
+            budget,
+            lanes,
+            emptied: Notify::new(),
+            #[cfg(feature = "process")]
+            pool: plan.pool,
+            inner: Mutex::new(inner),
+        })
     }
 
     pub(crate) fn kind(&self) -> LaneKind {
         self.kind
+    }
+
+    /// The worker processes of this lane, if it has some.
+    #[cfg(feature = "process")]
+    pub(crate) fn pool(&self) -> Option<&Arc<crate::process::Pool>> {
+        self.pool.as_ref()
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -419,6 +451,10 @@ impl Lane {
         }
         for seat in idle {
             self.wake(seat);
+        }
+        #[cfg(feature = "process")]
+        if let Some(pool) = &self.pool {
+            pool.close();
         }
         self.emptied.notify_waiters();
         left

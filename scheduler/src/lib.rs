@@ -10,11 +10,17 @@
 //! | [`lane`] | a queue, a ceiling, a budget; inside, the books (`lane/inner`) and what polls (`lane/runner`) |
 //! | [`ceiling`] | how many run at the same time: fixed, AIMD, gradient |
 //! | [`estimate`] | what jobs of a kind take |
+//! | `process` (feature) | functions that run in worker processes |
 //! | [`drain`] | the end, with a report |
 //! | [`config`], [`stats`], [`metrics`], [`error`] | settings, numbers, their publication, every refusal with the way out |
 //!
 //! Inside, `queue` says who starts next and `budget` what all lanes may take together.
 #![deny(unsafe_code)]
+
+#[cfg(all(feature = "process", not(unix)))]
+compile_error!(
+    "the feature `process` of trimtab-scheduler starts worker processes over Unix sockets; turn it off here"
+);
 
 // Lanes and jobs.
 pub mod background;
@@ -32,6 +38,8 @@ pub mod job;
 pub mod lane;
 mod load;
 pub mod metrics;
+#[cfg(feature = "process")]
+pub mod process;
 mod queue;
 pub mod scheduler;
 pub mod stats;
@@ -46,6 +54,8 @@ pub use group::Group;
 pub use handle::{Handle, JobId};
 pub use job::{Cost, Job, JobContext, Outcome, Priority, Status};
 pub use lane::LaneKind;
+#[cfg(feature = "process")]
+pub use process::{ProcessFault, Workers, config::WorkerSettings};
 pub use scheduler::{Refused, Scheduler};
 pub use stats::{LaneStats, Ledger, SchedulerStats};
 

@@ -23,7 +23,7 @@ use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, g
 
 use crate::histogram::Quantiles;
 use crate::job::{Outcome, Priority};
-use crate::lane::LaneKind;
+use crate::lane::{LANES, LaneKind};
 use crate::stats::{LaneStats, SchedulerStats};
 
 /// Jobs that have started.
@@ -65,7 +65,7 @@ pub(crate) struct Meters(OnceLock<Handles>);
 
 #[derive(Debug)]
 struct Handles {
-    lanes: [Lane; 3],
+    lanes: [Lane; LANES],
     all: [Gauge; 4],
     background: [Gauge; 2],
 }

@@ -23,7 +23,7 @@ use crate::handle::{Handle, JobId};
 use crate::job::cell::{Cell, Join, Task};
 use crate::job::head::{Fixed, Head};
 use crate::job::{Cost, Job, Spec};
-use crate::lane::{Executor, Lane, LaneKind, Lanes, Plan, Refusal, Room};
+use crate::lane::{Executor, LANES, Lane, LaneKind, Lanes, Plan, Refusal, Room};
 use crate::load::Load;
 use crate::metrics::Meters;
 use crate::stats::{JobStats, LaneStats, SchedulerStats};
@@ -39,6 +39,8 @@ pub struct Builder {
     settings: SchedulerSettings,
     machine: Option<Machine>,
     runtime: Option<runtime::Handle>,
+    #[cfg(feature = "process")]
+    workers: Option<crate::process::Workers>,
 }
 
 impl Builder {
@@ -60,18 +62,29 @@ impl Builder {
         self
     }
 
+    /// Lets worker processes run these functions; see [`process`](crate::process). Default: the process lane refuses its jobs.
+    #[cfg(feature = "process")]
+    pub fn workers(mut self, workers: crate::process::Workers) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
     /// Builds it. Starts no thread and no task: lanes do that with their first job.
     ///
     /// # Errors
     ///
     /// [`SchedulerError`] names a bad name, all bad settings with their paths, or the missing runtime.
     pub fn build(self) -> Result<Scheduler, SchedulerError> {
-        let Self { name, settings, machine, runtime } = self;
+        let Self { name, settings, machine, runtime, .. } = self;
         check_name("scheduler", &name)?;
         config::check(&name, &settings)?;
         let Some(runtime) = runtime.or_else(|| runtime::Handle::try_current().ok()) else {
             return Err(SchedulerError::NoRuntime { name });
         };
+        #[cfg(feature = "process")]
+        if let Some(Err(problem)) = self.workers.as_ref().map(crate::process::Workers::check) {
+            return Err(SchedulerError::Workers { name, problem });
+        }
         let machine = machine.unwrap_or_else(Machine::detect);
         let clock = {
             let _inside = runtime.enter();
@@ -81,6 +94,8 @@ impl Builder {
         let budget = Arc::new(Budget::new(settings.budget(&machine)));
         let lanes = Arc::new(Lanes::default());
         let load = Arc::new(Load::default());
+        #[cfg(feature = "process")]
+        let pool = self.workers.map(|workers| crate::process::Pool::new(Arc::clone(&name), workers, &settings.workers));
         let workers = runtime.metrics().num_workers().max(1);
         let all = LaneKind::ALL.map(|kind| {
             let (runners, executor) = match kind {
@@ -88,7 +103,7 @@ impl Builder {
                     let (scheduler, runtime) = (Arc::clone(&name), runtime.clone());
                     (settings.threads(&machine), Executor::Threads { scheduler, runtime, nice: settings.cpu_nice })
                 }
-                LaneKind::Io | LaneKind::Memory => (workers, Executor::Tasks(runtime.clone())),
+                _ => (workers, Executor::Tasks(runtime.clone())),
             };
             Lane::new(Plan {
                 kind,
@@ -101,6 +116,8 @@ impl Builder {
                 budget: Arc::clone(&budget),
                 lanes: Arc::clone(&lanes),
                 load: Arc::clone(&load),
+                #[cfg(feature = "process")]
+                pool: pool.as_ref().filter(|_| kind == LaneKind::Process).cloned(),
             })
         });
         lanes.set(all.each_ref().map(Arc::downgrade));
@@ -128,7 +145,7 @@ struct Inner {
     clock: Clock,
     load: Arc<Load>,
     budget: Arc<Budget>,
-    lanes: [Arc<Lane>; 3],
+    lanes: [Arc<Lane>; LANES],
     kinds: Kinds,
     background: Arc<Background>,
     meters: Meters,
@@ -164,7 +181,14 @@ impl Scheduler {
 
     /// Begins a scheduler of this name.
     pub fn builder(name: impl Into<String>) -> Builder {
-        Builder { name: name.into(), settings: SchedulerSettings::default(), machine: None, runtime: None }
+        Builder {
+            name: name.into(),
+            settings: SchedulerSettings::default(),
+            machine: None,
+            runtime: None,
+            #[cfg(feature = "process")]
+            workers: None,
+        }
     }
 
     /// Its name.
@@ -245,6 +269,8 @@ impl Scheduler {
             LaneKind::Io => Cost::NONE,
             LaneKind::Cpu => Cost::raw(1000, 0),
             LaneKind::Memory => Cost::raw(0, MEMORY_DEFAULT),
+            #[cfg(feature = "process")]
+            LaneKind::Process => Cost::raw(1000, 0),
         }
     }
 
@@ -264,6 +290,12 @@ impl Scheduler {
         let weight = weight(&job);
         let Job { work, judge, spec } = job;
         let lane = self.lane(spec.lane);
+        #[cfg(feature = "process")]
+        if let Some(link) = spec.extra.as_ref().and_then(|extra| extra.process.as_ref())
+            && let Some(pool) = lane.pool()
+        {
+            link.bind(pool);
+        }
         let default = Self::default_cost(spec.lane);
         let kind = spec.name.map(|name| self.0.kinds.get(&name));
         let cost = match &kind {
@@ -343,6 +375,16 @@ impl Scheduler {
     /// Publishes the numbers of all lanes; see [`metrics`](crate::metrics). To be called before each scrape.
     pub fn publish_metrics(&self) {
         self.0.meters.publish(&self.stats());
+        #[cfg(feature = "process")]
+        if let Some(pool) = self.lane(LaneKind::Process).pool() {
+            pool.publish_metrics();
+        }
+    }
+
+    /// The worker processes in numbers; `None` where the scheduler has none.
+    #[cfg(feature = "process")]
+    pub fn worker_stats(&self) -> Option<crate::process::WorkerStats> {
+        self.lane(LaneKind::Process).pool().map(|pool| pool.stats())
     }
 
     /// Takes no more jobs, waits up to `time` for those there are, cancels the rest, and says what became of them.
@@ -416,6 +458,10 @@ impl Scheduler {
             lane.apply(settings.lane(kind), settings.ceiling(kind, machine), limit);
         }
         self.0.background.apply(&settings.background);
+        #[cfg(feature = "process")]
+        if let Some(pool) = self.lane(LaneKind::Process).pool() {
+            pool.apply(&settings.workers);
+        }
         if let Some(kind) = wake {
             self.lane(kind).nudge();
         }
@@ -427,6 +473,16 @@ impl Scheduler {
         self.lane(lane).stats()
     }
 
+    /// A process lane without workers is not there, until somebody asks for it.
+    fn shows(&self, lane: &LaneStats) -> bool {
+        #[cfg(feature = "process")]
+        if lane.lane == LaneKind::Process {
+            return self.lane(LaneKind::Process).pool().is_some() || lane.ledger.submitted > 0;
+        }
+        let _ = (self, lane);
+        true
+    }
+
     /// Everything in numbers.
     pub fn stats(&self) -> SchedulerStats {
         let (limit, used, peak) = self.0.budget.usage();
@@ -435,7 +491,7 @@ impl Scheduler {
             background_open,
             background_kept,
             name: self.0.name.to_string(),
-            lanes: self.0.lanes.iter().map(Lane::stats).collect(),
+            lanes: self.0.lanes.iter().map(Lane::stats).filter(|lane| self.shows(lane)).collect(),
             cpu_used: used.cores(),
             cpu_peak: peak.cores(),
             cpu_limit: limit.cores(),

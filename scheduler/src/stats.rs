@@ -158,7 +158,7 @@ pub struct JobStats {
 pub struct SchedulerStats {
     /// Its name.
     pub name: String,
-    /// Its lanes.
+    /// Its lanes; that of processes only where the scheduler has workers.
     pub lanes: Vec<LaneStats>,
     /// Processors that running jobs were admitted with, in all lanes.
     pub cpu_used: f64,

@@ -36,6 +36,34 @@ async fn counted(scheduler: &Scheduler, jobs: u64) {
     }
 }
 
+#[cfg(feature = "process")]
+fn workers() -> trimtab_scheduler::Workers {
+    let workers = trimtab_scheduler::Workers::new().register("double", |n: u32| 2 * n);
+    workers.arguments(["--exact", "worker", "--nocapture", "--test-threads=1"]).silent()
+}
+
+#[cfg(feature = "process")]
+#[test]
+fn worker() {
+    // Does something only where this program was started as a worker.
+    workers().serve();
+}
+
+#[cfg(feature = "process")]
+#[tokio::test]
+async fn the_lane_of_processes_is_listed_with_its_workers() {
+    let scheduler = Scheduler::builder("app").workers(workers()).build().expect("a scheduler");
+    let app = app(&scheduler);
+    assert_eq!(scheduler.submit(Job::process::<_, u32>("double", 21_u32)).await.expect("done"), 42);
+    counted(&scheduler, 1).await;
+    let body = get(&app, "/api/lanes").await.json();
+    assert_eq!((&body["lanes"][3]["name"], &body["lanes"][3]["jobs"]["done"]), (&json!("process"), &json!(1)));
+    let workers = &body["workers"];
+    assert_eq!((&workers["alive"], &workers["started"], &workers["crashed"]), (&json!(1), &json!(1), &json!(0)));
+    let set = patch(&app, "/api/lanes/process", r#"{"ceiling": 1}"#).await;
+    assert_eq!((set.status, &set.json()["ceiling"]), (StatusCode::OK, &json!(1)));
+}
+
 #[tokio::test]
 async fn lanes_are_listed_and_their_ceilings_set_within_their_bounds() {
     let scheduler = Scheduler::new("app").expect("a scheduler");
@@ -44,7 +72,7 @@ async fn lanes_are_listed_and_their_ceilings_set_within_their_bounds() {
     counted(&scheduler, 1).await;
     let body = get(&app, "/api/lanes").await.json();
     let names: Vec<_> = body["lanes"].as_array().expect("lanes").iter().map(|lane| lane["name"].clone()).collect();
-    assert_eq!(names, LaneKind::ALL.map(|lane| Value::from(lane.label())));
+    assert_eq!(names, ["io", "cpu", "memory"].map(Value::from), "without workers there is no lane of processes");
     let kind = &body["kinds"][0];
     assert_eq!((&kind["name"], &kind["ended"], &kind["failed"]), (&json!("render"), &json!(1), &json!(0)));
 

@@ -111,7 +111,14 @@ where
         let future = unsafe { Pin::new_unchecked(future) };
         let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut Context::from_waker(&waker))));
         match polled {
-            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Pending) => {
+                // A worker process that gave no value has left word how the job ended.
+                #[cfg(feature = "process")]
+                if let Some((outcome, error)) = this.head.ending() {
+                    return Poll::Ready(this.publish(outcome, Err(error)));
+                }
+                Poll::Pending
+            }
             Ok(Poll::Ready(output)) => {
                 let failed = this.judge.is_some_and(|failed| failed(&output));
                 let outcome = if failed { Outcome::Failed } else { Outcome::Done };

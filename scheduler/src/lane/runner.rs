@@ -157,12 +157,17 @@ impl Lane {
             return self.pend(task, *now);
         };
         *now = head.ended();
-        if let Some(kind) = &head.kind {
+        // What was refused by the workers took nothing, and teaches nothing.
+        if let Some(kind) = &head.kind
+            && outcome != Outcome::Rejected
+        {
             let spent = match (on_processor, counts.then(clock::on_processor).flatten()) {
                 (Some(before), Some(now)) => now.saturating_sub(before),
                 _ => now.saturating_sub(before),
             };
             let busy = head.busy.load(Relaxed) + spent;
+            #[cfg(feature = "process")]
+            let busy = busy + head.spent_elsewhere();
             let run = now.saturating_sub(head.started.load(Relaxed));
             let failed = matches!(outcome, Outcome::Failed | Outcome::Panicked);
             kind.learn(Taken { run, busy, memory: None, failed });

@@ -52,7 +52,7 @@
     if (ok && await write(`api/jobs/${job.id}`, { method: 'DELETE' })) look();
   }
 
-  const look = panel('lanes', ['api/lanes', 'api/jobs?limit=20'], ({ lanes, kinds }, { jobs, open }) => {
+  const look = panel('lanes', ['api/lanes', 'api/jobs?limit=20'], ({ lanes, kinds, workers }, { jobs, open }) => {
     const used = lanes.some((lane) => lane.jobs.submitted > 0);
     $('lanes').hidden = !used;
     if (!used) return;
@@ -62,7 +62,10 @@
     fill('lanes-table', lanes, (lane) => lane.name, (lane) => {
       const { wait_seconds: wait, run_seconds: run, jobs: books } = lane;
       return [
-        el('td', {}, lane.name, el('br'), el('small', {}, lane.rule === 'fixed' ? 'fixed ceiling' : lane.rule)),
+        el('td', {}, lane.name, el('br'), el('small', {}, [
+          lane.rule === 'fixed' ? 'fixed ceiling' : lane.rule,
+          ...(workers && lane.name === 'process' ? [`${count(workers.alive)} workers, ${count(workers.crashed)} crashed`] : []),
+        ].join(' · '))),
         cell(`${count(lane.running)} of ${count(lane.ceiling)}`),
         cell(count(lane.queued)),
         cell(`${short(wait.p50)} / ${short(wait.p99)}`),

@@ -174,6 +174,36 @@ impl From<&KindStats> for KindBody {
     }
 }
 
+/// Worker processes. Counts are since the start.
+#[derive(Debug, Serialize, ToSchema)]
+struct WorkersBody {
+    /// Processes that there are.
+    alive: usize,
+    /// Of these, without work.
+    idle: usize,
+    /// Processes that were started.
+    started: u64,
+    /// Starts that failed.
+    start_failures: u64,
+    /// Processes that died of their jobs, or of somebody else.
+    crashed: u64,
+    /// Processes killed since their job took too long.
+    timed_out: u64,
+    /// Processes killed since their job was cancelled.
+    cancelled: u64,
+    /// Processes that were replaced, or had nothing to do.
+    retired: u64,
+}
+
+#[cfg(feature = "process")]
+impl From<trimtab_scheduler::process::WorkerStats> for WorkersBody {
+    fn from(stats: trimtab_scheduler::process::WorkerStats) -> Self {
+        let trimtab_scheduler::process::WorkerStats { alive, idle, started, start_failures, .. } = stats;
+        let trimtab_scheduler::process::WorkerStats { crashed, timed_out, cancelled, retired, .. } = stats;
+        Self { alive, idle, started, start_failures, crashed, timed_out, cancelled, retired }
+    }
+}
+
 /// All lanes.
 #[derive(Debug, Default, Serialize, ToSchema)]
 struct LanesBody {
@@ -193,6 +223,9 @@ struct LanesBody {
     background_kept: usize,
     /// What jobs of each kind took, the most frequent first, at most 50.
     kinds: Vec<KindBody>,
+    /// The processes of the lane `process`, where the program has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workers: Option<WorkersBody>,
 }
 
 impl From<SchedulerStats> for LanesBody {
@@ -207,6 +240,7 @@ impl From<SchedulerStats> for LanesBody {
             background_open: stats.background_open,
             background_kept: stats.background_kept,
             kinds: stats.kinds.iter().take(50).map(KindBody::from).collect(),
+            workers: None,
         }
     }
 }
@@ -223,8 +257,11 @@ impl From<SchedulerStats> for LanesBody {
 )]
 async fn list(State(app): State<Arc<App>>, uri: Uri) -> Answer<Json<LanesBody>> {
     query(&uri, &[]).map_err(|problem| problem.at(&uri))?;
-    let stats = app.console.scheduler().map(Scheduler::stats);
-    Ok(Json(stats.map(LanesBody::from).unwrap_or_default()))
+    let scheduler = app.console.scheduler();
+    let body = scheduler.map(|scheduler| LanesBody::from(scheduler.stats())).unwrap_or_default();
+    #[cfg(feature = "process")]
+    let body = LanesBody { workers: scheduler.and_then(Scheduler::worker_stats).map(WorkersBody::from), ..body };
+    Ok(Json(body))
 }
 
 /// Describe a lane
@@ -232,7 +269,7 @@ async fn list(State(app): State<Arc<App>>, uri: Uri) -> Answer<Json<LanesBody>> 
     get,
     path = "/api/lanes/{name}",
     tag = "lanes",
-    params(("name" = String, Path, description = "`io`, `cpu` or `memory`")),
+    params(("name" = String, Path, description = "`io`, `cpu`, `memory` or `process`")),
     responses(
         (status = 200, description = "The lane", body = LaneBody),
         (status = "4XX", description = "No such lane", body = ProblemBody, content_type = "application/problem+json")
@@ -251,7 +288,7 @@ async fn describe(State(app): State<Arc<App>>, Name(name): Name, uri: Uri) -> An
     patch,
     path = "/api/lanes/{name}",
     tag = "lanes",
-    params(("name" = String, Path, description = "`io`, `cpu` or `memory`")),
+    params(("name" = String, Path, description = "`io`, `cpu`, `memory` or `process`")),
     request_body = CeilingBody,
     responses(
         (status = 200, description = "The lane, with the ceiling that it has now", body = LaneBody),
