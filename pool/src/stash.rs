@@ -349,7 +349,9 @@ impl<T: Send> Stash<T> {
         idle.sort_by_key(|node| std::cmp::Reverse(node.period));
         let surplus = idle.split_off(most.min(idle.len()));
         *list = idle;
-        surplus.iter().for_each(|node| self.disown(node));
+        for node in &surplus {
+            self.disown(node);
+        }
         self.trimmed.fetch_add(surplus.len() as u64, Ordering::Relaxed);
         // Destructors run outside of the lock.
         drop(list);
@@ -506,6 +508,7 @@ mod tests {
         let guest = stash.adopt(());
         assert_eq!((stash.counts().guests, stash.owned()), (1, 4));
         budget.set_limit(2);
+        stash.limit_changed();
         for node in out {
             stash.put(node);
         }
