@@ -63,6 +63,7 @@ pub(crate) struct Core<R> {
 impl<R> Core<R> {
     pub(crate) fn new(name: Arc<str>, limits: Limits, now: Instant) -> Self {
         let next_period = now + limits.period;
+        let fresh = (now, now + limits.check_after.min(limits.idle_timeout.unwrap_or(FOREVER)));
         Self {
             name,
             limits,
@@ -80,7 +81,7 @@ impl<R> Core<R> {
             demand: Demand::default(),
             latest: now,
             tick: None,
-            fresh: (now, now),
+            fresh,
             armed: now,
             next_period,
             next_look: now,
