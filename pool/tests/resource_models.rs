@@ -5,6 +5,12 @@
 //! `resource.rs`. Each model ends with the books: every resource in one place, nobody waiting, no more alive than counted.
 
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "the included files are used in part")]
+#![allow(
+    clippy::unnecessary_wraps,
+    clippy::unused_self,
+    clippy::reversed_empty_ranges,
+    reason = "the checker's lock is simpler"
+)]
 #![allow(missing_docs, missing_debug_implementations, reason = "nothing here is public")]
 
 use std::cell::{Cell, RefCell};
@@ -99,7 +105,7 @@ mod config {
 
 mod metrics {
     #[derive(Default)]
-    pub(crate) struct Meters;
+    pub(crate) struct Meters(());
 }
 
 mod sync {
@@ -387,7 +393,8 @@ fn a_resource_that_is_recycled_goes_to_whoever_waits_meanwhile() {
 #[test]
 fn a_broken_or_taken_resource_is_replaced_for_who_waits() {
     for take in [true, false] {
-        check(Plan { min: 1, ..PLAN }, move |pool| {
+        // What was taken is its owner's, and lives beside the one that replaces it.
+        check(Plan { min: 1, most: 1 + usize::from(take), ..PLAN }, move |pool| {
             let held = wait(pool).unwrap();
             let other = caller(pool);
             if take {
@@ -438,7 +445,9 @@ fn a_smaller_pool_keeps_to_its_size_whenever_leases_come_back() {
         let held = [wait(pool).unwrap(), wait(pool).unwrap()];
         let givers = held.map(|lease| thread::spawn(move || drop(lease)));
         pool.event(|core| core.set_limits(limits(PLAN), Instant::now()));
-        givers.into_iter().for_each(|giver| giver.join().unwrap());
+        for giver in givers {
+            giver.join().unwrap();
+        }
         audit(pool, 1);
     });
 }
