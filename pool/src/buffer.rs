@@ -249,6 +249,7 @@ impl BufferPool {
     pub fn apply(&self, settings: PoolSettings) -> Result<(), BuildError> {
         check(&self.inner.name, &settings)?;
         self.inner.budget.set_limit(settings.max_bytes.as_usize());
+        self.inner.classes.iter().for_each(Stash::limit_changed);
         *self.inner.next_period.lock() = Instant::now() + settings.cleanup_interval.get().min(FOREVER);
         self.inner.min.store(settings.min as usize, Ordering::Relaxed);
         let zero = settings.zero_on_return;

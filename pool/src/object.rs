@@ -1,7 +1,7 @@
 //! The pool of objects that are dear to make and cheap to clean: parsers, scratch space, encoders.
 //!
 //! lockfree-object-pool and opool are the models for speed. Here each thread has a few objects of its own (see `stash`), so
-//! that the usual round trip is one exchange on a line that no other thread writes.
+//! that the usual round trip is a few loads and stores on a line that no other thread writes.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -24,6 +24,25 @@ use crate::stats::{ObjectStats, Trimmed};
 type Factory<T> = Box<dyn Fn() -> T + Send + Sync>;
 type Reset<T> = Box<dyn Fn(&mut T) + Send + Sync>;
 type Keep<T> = Box<dyn Fn(&T) -> bool + Send + Sync>;
+
+/// What is done to an object that comes back.
+struct Cleaning<T> {
+    reset: Option<Reset<T>>,
+    keep: Option<Keep<T>>,
+}
+
+impl<T> Cleaning<T> {
+    /// Cleans it; answers whether it is worth keeping.
+    fn clean(&self, value: &mut T) -> bool {
+        let clean = || {
+            if let Some(reset) = &self.reset {
+                reset(value);
+            }
+            self.keep.as_ref().is_none_or(|keep| keep(value))
+        };
+        catch_unwind(AssertUnwindSafe(clean)).unwrap_or(false)
+    }
+}
 
 /// After so many objects were made on demand, a pool that nobody cleans up looks at the clock itself.
 const LOOK_EVERY: u64 = 64;
@@ -54,8 +73,7 @@ struct Inner<T: Send> {
     stash: Stash<T>,
     budget: Arc<Budget>,
     factory: Factory<T>,
-    reset: Option<Reset<T>>,
-    keep: Option<Keep<T>>,
+    cleaning: Option<Cleaning<T>>,
     min: AtomicUsize,
     settings: Mutex<PoolSettings>,
     profile: Profile,
@@ -159,8 +177,7 @@ impl<T: Send + 'static> ObjectPoolBuilder<T> {
             stash: Stash::new(budget.clone(), 1),
             budget,
             factory,
-            reset,
-            keep,
+            cleaning: (reset.is_some() || keep.is_some()).then_some(Cleaning { reset, keep }),
             min: AtomicUsize::new(settings.min as usize),
             next_period: Mutex::new(Instant::now() + settings.cleanup_interval.get().min(FOREVER)),
             settings: Mutex::new(settings),
@@ -201,21 +218,12 @@ impl<T: Send + 'static> Inner<T> {
 
     #[inline]
     fn put(&self, mut node: Box<Node<T>>) {
-        if (self.reset.is_some() || self.keep.is_some()) && !self.clean(&mut node.value) {
+        if let Some(cleaning) = &self.cleaning
+            && !cleaning.clean(&mut node.value)
+        {
             return self.stash.discard(node);
         }
         self.stash.put(node);
-    }
-
-    /// Cleans what came back; answers whether it is worth keeping.
-    fn clean(&self, value: &mut T) -> bool {
-        let clean = || {
-            if let Some(reset) = &self.reset {
-                reset(value);
-            }
-            self.keep.as_ref().is_none_or(|keep| keep(value))
-        };
-        catch_unwind(AssertUnwindSafe(clean)).unwrap_or(false)
     }
 
     fn clean_up_if_due(&self) -> usize {
@@ -286,6 +294,7 @@ impl<T: Send + 'static> ObjectPool<T> {
         check(&self.inner.name, &settings)?;
         let max = settings.max_objects(self.inner.profile) as usize;
         self.inner.budget.set_limit(max);
+        self.inner.stash.limit_changed();
         self.inner.min.store(settings.min as usize, Ordering::Relaxed);
         *self.inner.next_period.lock() = Instant::now() + settings.cleanup_interval.get().min(FOREVER);
         *self.inner.settings.lock() = settings;

@@ -118,7 +118,8 @@ impl<M: Manager> ResourcePool<M> {
     ///
     /// # Complexity
     ///
-    /// Constant. An idle resource that was used within `check_after` costs one lock and a look at the clock.
+    /// Constant. An idle resource that was used within `check_after` costs one lock, and a reading of the clock where its
+    /// tick (1 to 10 ms) has moved since the last; the age of such a lease is exact to that tick.
     #[track_caller]
     #[inline]
     pub fn acquire(&self) -> Acquire<'_, M> {
@@ -129,10 +130,11 @@ impl<M: Manager> ResourcePool<M> {
     #[track_caller]
     pub fn try_acquire(&self) -> Option<Lease<M>> {
         let location = Location::caller();
-        let started = self.shared.core().start(Instant::now(), location);
+        let time = self.shared.time();
+        let started = self.shared.core().start(time, location);
         match started {
             Start::Ready(entry) => Some(Lease::new(entry, self.shared.clone())),
-            Start::Queue | Start::Refused(_) => None,
+            Start::Queue(_) | Start::Refused(_) => None,
         }
     }
 

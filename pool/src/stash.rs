@@ -28,37 +28,30 @@ use crate::{fence, threads};
 #[derive(Debug)]
 pub(crate) struct Node<T> {
     pub(crate) value: T,
-    /// Whether the budget counts it.
-    owned: bool,
-    /// The period in which it last came back.
+    /// The period in which it last came back, or [`GUEST`] if the budget does not count it.
     period: u32,
 }
+
+/// Instead of the period of an object that the budget does not count.
+const GUEST: u32 = 0;
+/// With the present period of a stash: the limit was lowered, and who returns must look whether there is still room.
+const LOOK: u32 = 1 << 31;
 
 impl<T> Node<T> {
     /// An object that no stash will keep.
     pub(crate) fn guest(value: T) -> Self {
-        Self { value, owned: false, period: 0 }
+        Self { value, period: GUEST }
+    }
+
+    fn is_owned(&self) -> bool {
+        self.period != GUEST
     }
 }
 
-/// A thread's own objects and counts, in a cache line of their own.
+/// A thread's seat, in a cache line of its own.
 #[repr(align(128))]
 struct Place<T> {
     seat: Seat<Node<T>>,
-    pulled: AtomicU64,
-    returned: AtomicU64,
-}
-
-impl<T> Place<T> {
-    fn new(quiets: bool) -> Self {
-        Self { seat: Seat::new(quiets), pulled: AtomicU64::new(0), returned: AtomicU64::new(0) }
-    }
-}
-
-/// Counts without a locked instruction: only the place's thread writes.
-#[inline]
-fn count(counter: &AtomicU64) {
-    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
 /// What several stashes may own together.
@@ -74,25 +67,26 @@ impl Budget {
     }
 
     pub(crate) fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+        self.used.load(Ordering::SeqCst)
     }
 
     pub(crate) fn limit(&self) -> usize {
-        self.limit.load(Ordering::Relaxed)
+        self.limit.load(Ordering::SeqCst)
     }
 
+    /// Whoever lowers it tells the stashes ([`Stash::limit_changed`]).
     pub(crate) fn set_limit(&self, limit: usize) {
-        self.limit.store(limit, Ordering::Relaxed);
+        self.limit.store(limit, Ordering::SeqCst);
     }
 
     fn reserve(&self, weight: usize) -> bool {
         let limit = self.limit();
         let reserve = |used: usize| used.checked_add(weight).filter(|used| *used <= limit);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve).is_ok()
+        self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, reserve).is_ok()
     }
 
     fn release(&self, weight: usize) {
-        self.used.fetch_sub(weight, Ordering::Relaxed);
+        self.used.fetch_sub(weight, Ordering::SeqCst);
     }
 
     fn is_exceeded(&self) -> bool {
@@ -120,16 +114,18 @@ pub(crate) struct Stash<T> {
     weight: usize,
     /// How many are owned, whatever they weigh.
     owned: AtomicUsize,
+    /// The present period, from 1, and perhaps [`LOOK`]. An object whose period is the same needs no look at anything else.
     period: AtomicU32,
     demand: Mutex<Demand>,
-    /// For threads without a seat.
+    /// By threads without a seat.
     pulled: AtomicU64,
-    returned: AtomicU64,
     created: AtomicU64,
     discarded: AtomicU64,
     trimmed: AtomicU64,
     taken: AtomicU64,
     guests: AtomicU64,
+    /// Guests that are no more, or have become owned.
+    departed: AtomicU64,
 }
 
 impl<T: Send> fmt::Debug for Stash<T> {
@@ -147,20 +143,20 @@ impl<T: Send> Stash<T> {
     pub(crate) fn new(budget: Arc<Budget>, weight: usize) -> Self {
         let quiets = fence::prepare();
         Self {
-            places: (0..places()).map(|_| Place::new(quiets)).collect(),
+            places: (0..places()).map(|_| Place { seat: Seat::new(quiets) }).collect(),
             list: Mutex::new(Vec::new()),
             budget,
             weight,
             owned: AtomicUsize::new(0),
-            period: AtomicU32::new(0),
+            period: AtomicU32::new(1),
             demand: Mutex::new(Demand::default()),
             pulled: AtomicU64::new(0),
-            returned: AtomicU64::new(0),
             created: AtomicU64::new(0),
             discarded: AtomicU64::new(0),
             trimmed: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             guests: AtomicU64::new(0),
+            departed: AtomicU64::new(0),
         }
     }
 
@@ -173,7 +169,6 @@ impl<T: Send> Stash<T> {
     #[inline]
     pub(crate) fn pull(&self) -> Option<Box<Node<T>>> {
         if let Some(place) = self.place() {
-            count(&place.pulled);
             if let Some(node) = place.seat.take() {
                 return Some(node);
             }
@@ -193,61 +188,102 @@ impl<T: Send> Stash<T> {
     #[allow(clippy::unnecessary_box_returns, reason = "a node lives in its box")]
     pub(crate) fn adopt(&self, value: T) -> Box<Node<T>> {
         self.created.fetch_add(1, Ordering::Relaxed);
-        let mut node = Box::new(Node { value, owned: false, period: self.period.load(Ordering::Relaxed) });
-        if !self.own(&mut node) {
+        let mut node = Box::new(Node::guest(value));
+        if self.reserve() {
+            self.owned.fetch_add(1, Ordering::Relaxed);
+            node.period = self.period();
+        } else {
             self.guests.fetch_add(1, Ordering::Relaxed);
         }
         node
     }
 
-    fn own(&self, node: &mut Node<T>) -> bool {
-        if !node.owned && self.budget.reserve(self.weight) {
-            self.owned.fetch_add(1, Ordering::Relaxed);
-            node.owned = true;
+    fn reserve(&self) -> bool {
+        let reserved = self.budget.reserve(self.weight);
+        if reserved && self.budget.is_exceeded() {
+            // The limit was lowered at the same time, by somebody who may not have seen this.
+            self.limit_changed();
         }
-        node.owned
+        reserved
+    }
+
+    /// Lets who returns look whether there is room.
+    pub(crate) fn limit_changed(&self) {
+        self.period.fetch_or(LOOK, Ordering::SeqCst);
+    }
+
+    fn period(&self) -> u32 {
+        self.period.load(Ordering::Relaxed) & !LOOK
+    }
+
+    /// Counts a guest if there is room now; answers whether the object is counted.
+    fn own(&self, node: &mut Node<T>) -> bool {
+        if !node.is_owned() && self.reserve() {
+            self.owned.fetch_add(1, Ordering::Relaxed);
+            self.departed.fetch_add(1, Ordering::Relaxed);
+            node.period = self.period();
+        }
+        node.is_owned()
     }
 
     fn disown(&self, node: &Node<T>) {
-        if node.owned {
+        if node.is_owned() {
             self.owned.fetch_sub(1, Ordering::Relaxed);
             self.budget.release(self.weight);
+        } else {
+            self.departed.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// An object comes back, clean.
     #[inline]
     pub(crate) fn put(&self, mut node: Box<Node<T>>) {
-        if let Some(place) = self.place() {
-            count(&place.returned);
-            if node.owned && !self.budget.is_exceeded() {
-                node.period = self.period.load(Ordering::Relaxed);
-                match place.seat.fill(node) {
-                    Ok(()) => return,
-                    Err(back) => node = back,
-                }
+        if node.period == self.period.load(Ordering::Relaxed)
+            && let Some(place) = self.place()
+        {
+            match place.seat.fill(node) {
+                Ok(()) => return,
+                Err(back) => node = back,
             }
-        } else {
-            self.returned.fetch_add(1, Ordering::Relaxed);
         }
         self.put_elsewhere(node);
     }
 
-    /// For whom there is no seat, or no room at all.
+    /// The first time in a period, for whom there is no seat, and when there may be no room.
     #[cold]
     fn put_elsewhere(&self, mut node: Box<Node<T>>) {
-        if !self.budget.is_exceeded() && self.own(&mut node) {
-            node.period = self.period.load(Ordering::Relaxed);
-            self.list.lock().push(node);
-        } else {
+        if self.is_full() || !self.own(&mut node) {
             self.disown(&node);
             self.trimmed.fetch_add(1, Ordering::Relaxed);
+            return;
         }
+        node.period = self.period();
+        let unplaced = match self.place() {
+            Some(place) => place.seat.fill(node).err(),
+            None => Some(node),
+        };
+        if let Some(node) = unplaced {
+            self.list.lock().push(node);
+        }
+    }
+
+    /// Whether more is owned than the limit allows, which was lowered then.
+    fn is_full(&self) -> bool {
+        if self.period.load(Ordering::SeqCst) & LOOK == 0 {
+            return false;
+        }
+        // Taken back first: whoever lowers the limit meanwhile says so again.
+        self.period.fetch_and(!LOOK, Ordering::SeqCst);
+        let full = self.budget.is_exceeded();
+        if full {
+            self.limit_changed();
+        }
+        full
     }
 
     /// Makes an object that nobody asked for, while there is room; answers whether there was.
     pub(crate) fn stock(&self, make: impl FnOnce() -> T) -> bool {
-        if !self.budget.reserve(self.weight) {
+        if !self.reserve() {
             return false;
         }
         // A factory that panics must not keep the room.
@@ -256,22 +292,20 @@ impl<T: Send> Stash<T> {
         room.keep();
         self.owned.fetch_add(1, Ordering::Relaxed);
         self.created.fetch_add(1, Ordering::Relaxed);
-        let period = self.period.load(Ordering::Relaxed);
-        self.list.lock().push(Box::new(Node { value, owned: true, period }));
+        let period = self.period();
+        self.list.lock().push(Box::new(Node { value, period }));
         true
     }
 
     /// An object came back unusable.
     #[allow(clippy::needless_pass_by_value, reason = "the node ends here")]
     pub(crate) fn discard(&self, node: Box<Node<T>>) {
-        self.returned.fetch_add(1, Ordering::Relaxed);
         self.discarded.fetch_add(1, Ordering::Relaxed);
         self.disown(&node);
     }
 
     /// An object leaves for good.
     pub(crate) fn take(&self, node: Box<Node<T>>) -> T {
-        self.returned.fetch_add(1, Ordering::Relaxed);
         self.taken.fetch_add(1, Ordering::Relaxed);
         self.disown(&node);
         node.value
@@ -279,45 +313,48 @@ impl<T: Send> Stash<T> {
 
     /// Ends a period: lets go of what the demand of the last ones does not ask for, down to `min`; answers how many.
     pub(crate) fn end_period(&self, min: usize) -> usize {
-        let ended = self.period.fetch_add(1, Ordering::Relaxed);
-        let mut idle = self.all_idle();
-        let out = self.owned().saturating_sub(idle.len());
-        let touched = idle.iter().filter(|node| node.period == ended).count();
-        let target = {
+        let ended = self.next_period();
+        self.keep(|idle, out| {
+            let touched = idle.iter().filter(|node| node.period == ended).count();
             let mut demand = self.demand.lock();
             demand.see(out + touched);
             demand.roll(out);
-            demand.target()
-        };
-        // What came back last is kept.
-        idle.sort_by_key(|node| std::cmp::Reverse(node.period));
-        self.keep(idle, target.max(min).saturating_sub(out))
+            demand.target().max(min).saturating_sub(out)
+        })
+    }
+
+    /// Answers the period that ends.
+    fn next_period(&self) -> u32 {
+        let next = |period: u32| Some((period & LOOK) | ((period & !LOOK) % (LOOK - 1) + 1));
+        let ended = self.period.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
+        ended.unwrap_or_else(|period| period) & !LOOK
     }
 
     /// Lets go of a share of the idle objects, down to `min` owned; answers how many.
     pub(crate) fn trim(&self, share: f64, min: usize) -> usize {
-        let mut idle = self.all_idle();
-        let out = self.owned().saturating_sub(idle.len());
-        let most = (idle.len() as f64 * share).ceil() as usize;
-        idle.sort_by_key(|node| std::cmp::Reverse(node.period));
-        let keep = (idle.len() - most).max(min.saturating_sub(out));
-        self.keep(idle, keep)
+        self.keep(|idle, out| {
+            let most = (idle.len() as f64 * share).ceil() as usize;
+            (idle.len() - most).max(min.saturating_sub(out))
+        })
     }
 
-    fn all_idle(&self) -> Vec<Box<Node<T>>> {
-        let mut idle = std::mem::take(&mut *self.list.lock());
+    /// Keeps as many idle objects as `most` says, which is told of them and of how many are out; answers how many left.
+    fn keep(&self, most: impl FnOnce(&[Box<Node<T>>], usize) -> usize) -> usize {
+        // Whoever counts what is idle meanwhile waits for the list, and so misses none.
+        let mut list = self.list.lock();
+        let mut idle = std::mem::take(&mut *list);
         idle.extend(self.places.iter().flat_map(|place| std::iter::from_fn(|| place.seat.steal())));
-        idle
-    }
-
-    fn keep(&self, mut idle: Vec<Box<Node<T>>>, most: usize) -> usize {
-        let surplus = if idle.len() > most { idle.split_off(most) } else { Vec::new() };
-        // Destructors run outside of the lock.
-        self.list.lock().append(&mut idle);
+        let most = most(&idle, self.owned().saturating_sub(idle.len()));
+        // What came back last is kept.
+        idle.sort_by_key(|node| std::cmp::Reverse(node.period));
+        let surplus = idle.split_off(most.min(idle.len()));
+        *list = idle;
         for node in &surplus {
             self.disown(node);
         }
         self.trimmed.fetch_add(surplus.len() as u64, Ordering::Relaxed);
+        // Destructors run outside of the lock.
+        drop(list);
         surplus.len()
     }
 
@@ -328,8 +365,15 @@ impl<T: Send> Stash<T> {
 
     /// Objects idle.
     pub(crate) fn idle(&self) -> usize {
-        let seated = self.places.iter().map(|place| place.seat.held()).sum::<usize>();
-        seated + self.list.lock().len()
+        let list = self.list.lock();
+        list.len() + self.places.iter().map(|place| place.seat.held()).sum::<usize>()
+    }
+
+    /// Objects in callers' hands: what is owned and not idle, and guests. Counting each return would cost every return.
+    fn out(&self) -> u64 {
+        let idle = self.idle();
+        let guests = self.guests.load(Ordering::Relaxed).saturating_sub(self.departed.load(Ordering::Relaxed));
+        self.owned().saturating_sub(idle) as u64 + guests
     }
 
     /// How many the demand asks for.
@@ -343,13 +387,11 @@ impl<T: Send> Stash<T> {
 
     /// Numbers of all threads. They are exact when nobody is at work.
     pub(crate) fn counts(&self) -> Counts {
-        let sum = |rest: &AtomicU64, of: fn(&Place<T>) -> &AtomicU64| {
-            rest.load(Ordering::Relaxed)
-                + self.places.iter().map(|place| of(place).load(Ordering::Relaxed)).sum::<u64>()
-        };
+        let seated = self.places.iter().map(|place| place.seat.visits()).sum::<u64>();
+        let pulled = seated + self.pulled.load(Ordering::Relaxed);
         Counts {
-            pulled: sum(&self.pulled, |place| &place.pulled),
-            returned: sum(&self.returned, |place| &place.returned),
+            pulled,
+            returned: pulled.saturating_sub(self.out()),
             created: self.created.load(Ordering::Relaxed),
             discarded: self.discarded.load(Ordering::Relaxed),
             trimmed: self.trimmed.load(Ordering::Relaxed),
@@ -466,6 +508,7 @@ mod tests {
         let guest = stash.adopt(());
         assert_eq!((stash.counts().guests, stash.owned()), (1, 4));
         budget.set_limit(2);
+        stash.limit_changed();
         for node in out {
             stash.put(node);
         }

@@ -2,9 +2,9 @@
 //! same files under a checker that tries every interleaving.
 
 pub(crate) use std::hint::spin_loop as pause;
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
 
-pub(crate) use parking_lot::Mutex;
+pub(crate) use parking_lot::{Mutex, MutexGuard};
 
 pub(crate) use crate::fence;
 
@@ -18,3 +18,5 @@ pub(crate) const CALM: u32 = 4_096;
 pub(crate) const PATIENCE: u32 = 64;
 /// Slots of the smallest table of words.
 pub(crate) const SMALLEST: usize = 16;
+/// Looks at the lock of a pool in use before the thread gives up its processor.
+pub(crate) const SPINS: u32 = 128;

@@ -26,7 +26,7 @@ mod waiters;
 mod words;
 
 mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
     pub(crate) use loom::thread::yield_now as pause;
 
     /// A checker knows no fence that one thread imposes on others; fences on both sides are what it amounts to.

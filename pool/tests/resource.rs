@@ -277,7 +277,7 @@ async fn a_manager_that_misbehaves_in_any_step_never_loses_a_slot() {
 }
 
 #[tokio::test]
-async fn two_thousand_borrowers_lose_nothing_and_never_pass_the_limit() {
+async fn two_thousand_borrowers_lose_nothing_keep_their_order_and_never_pass_the_limit() {
     let (world, pool) = pool(|settings| {
         settings.max = Some(10);
         settings.timeout = Duration::from_secs(60).into();
@@ -286,9 +286,10 @@ async fn two_thousand_borrowers_lose_nothing_and_never_pass_the_limit() {
     });
     let (served, cancelled, failed) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     let counts = Arc::new((served, cancelled, failed));
+    let order = Arc::new(Mutex::new(Vec::new()));
     let tasks: Vec<_> = (0..2_000_u32)
         .map(|n| {
-            let (pool, counts) = (pool.clone(), counts.clone());
+            let (pool, counts, order) = (pool.clone(), counts.clone(), order.clone());
             tokio::spawn(async move {
                 let mut acquire = Box::pin(pool.acquire());
                 if n % 5 == 0 {
@@ -308,6 +309,7 @@ async fn two_thousand_borrowers_lose_nothing_and_never_pass_the_limit() {
                     return;
                 }
                 let lease = acquire.await.unwrap();
+                order.lock().push(n);
                 tokio::task::yield_now().await;
                 if n % 20 == 1 {
                     counts.2.fetch_add(1, Ordering::Relaxed);
@@ -323,6 +325,7 @@ async fn two_thousand_borrowers_lose_nothing_and_never_pass_the_limit() {
     }
     assert_eq!(counts.0.load(Ordering::Relaxed), 1_500);
     assert_eq!((counts.1.load(Ordering::Relaxed), counts.2.load(Ordering::Relaxed)), (400, 100));
+    assert!(order.lock().is_sorted(), "served in another order than they came");
     let stats = pool.stats();
     assert_eq!((stats.in_use, stats.waiting), (0, 0));
     assert!(world.most() <= 10, "{} at once", world.most());

@@ -46,7 +46,7 @@ enum State {
 }
 
 impl<'a, M: Manager> Acquire<'a, M> {
-    pub(super) fn new(shared: &'a Arc<Shared<M>>, location: Line) -> Self {
+    pub(crate) fn new(shared: &'a Arc<Shared<M>>, location: Line) -> Self {
         Self { shared, location, priority: Priority::Normal, timeout: None, state: State::New }
     }
 
@@ -63,11 +63,12 @@ impl<'a, M: Manager> Acquire<'a, M> {
     }
 
     fn start(&mut self, cx: &Context<'_>) -> Poll<Result<Lease<M>, AcquireError>> {
-        let now = Instant::now();
+        let time = self.shared.time();
         let mut core = self.shared.core();
-        match core.start(now, self.location) {
+        match core.start(time, self.location) {
             Start::Ready(entry) => {
                 drop(core);
+                self.shared.set_crowded(false);
                 self.state = State::Done;
                 Poll::Ready(Ok(Lease::new(entry, self.shared.clone())))
             }
@@ -75,13 +76,14 @@ impl<'a, M: Manager> Acquire<'a, M> {
                 self.state = State::Done;
                 Poll::Ready(Err(refusal))
             }
-            Start::Queue => {
+            Start::Queue(now) => {
                 let timeout = self.timeout.unwrap_or(core.limits.timeout).min(FOREVER);
                 let waiter =
                     Waiter { priority: self.priority, since: now, deadline: now + timeout, location: self.location };
                 let (ticket, effects) = core.queue(now, waiter, cx.waker());
                 drop(core);
                 self.state = State::Queued(ticket);
+                self.shared.set_crowded(true);
                 self.shared.apply(effects);
                 Poll::Pending
             }

@@ -18,7 +18,7 @@ use std::task::Waker;
 
 use tokio::time::Instant;
 
-pub(crate) use self::parts::{Counts, Effects, Entry, Job, Leaves, Limits, Start};
+pub(crate) use self::parts::{Counts, Effects, Entry, Job, Leaves, Limits, Start, Time};
 use super::breaker::Breaker;
 use super::waiters::{Look, Ticket, Waiter, Waiters};
 use crate::config::FOREVER;
@@ -50,6 +50,10 @@ pub(crate) struct Core<R> {
     /// The latest time that an event told. What comes back is entered with it: reading the clock would cost as much as all
     /// the rest of a return, and an earlier time only means an earlier check.
     latest: Instant,
+    /// The system's tick in which `latest` was read for a lease.
+    tick: Option<i64>,
+    /// Until when something is fresh that was used at the time before; most of what comes back was used in the same tick.
+    fresh: (Instant, Instant),
     /// When the keeper looks next.
     armed: Instant,
     next_period: Instant,
@@ -59,6 +63,7 @@ pub(crate) struct Core<R> {
 impl<R> Core<R> {
     pub(crate) fn new(name: Arc<str>, limits: Limits, now: Instant) -> Self {
         let next_period = now + limits.period;
+        let fresh = (now, now + limits.check_after.min(limits.idle_timeout.unwrap_or(FOREVER)));
         Self {
             name,
             limits,
@@ -75,6 +80,8 @@ impl<R> Core<R> {
             waits: Recent::default(),
             demand: Demand::default(),
             latest: now,
+            tick: None,
+            fresh,
             armed: now,
             next_period,
             next_look: now,
@@ -129,20 +136,39 @@ impl<R> Core<R> {
 
     /// Somebody wants a resource: the hottest idle one, if nobody waits and it needs no look.
     #[inline]
-    pub(crate) fn start(&mut self, now: Instant, location: Line) -> Start<R> {
-        self.latest = now;
-        if self.waiters.waiting() == 0
-            && self.idle.back().is_some_and(|entry| now < entry.fresh_until)
-            && let Some(entry) = self.idle.pop_back()
-        {
-            self.waits.now.record_none();
-            return Start::Ready(self.lease(entry, now, location));
+    pub(crate) fn start(&mut self, time: Time, location: Line) -> Start<R> {
+        if self.waiters.waiting() == 0 && !self.idle.is_empty() {
+            match time {
+                Time::Exact(now) => self.saw(now),
+                Time::Tick(tick) if self.tick == Some(tick) => {}
+                Time::Tick(tick) => {
+                    self.saw(Instant::now());
+                    self.tick = Some(tick);
+                }
+            }
+            let now = self.latest;
+            if self.idle.back().is_some_and(|entry| now < entry.fresh_until)
+                && let Some(entry) = self.idle.pop_back()
+            {
+                self.waits.now.record_none();
+                return Start::Ready(self.lease(entry, now, location));
+            }
         }
-        self.start_slow(now)
+        self.start_slow(match time {
+            Time::Exact(now) => now,
+            Time::Tick(_) => Instant::now(),
+        })
+    }
+
+    /// Several threads read the clock, and one may come late with what it read.
+    #[inline]
+    fn saw(&mut self, now: Instant) {
+        self.latest = self.latest.max(now);
     }
 
     #[cold]
     fn start_slow(&mut self, now: Instant) -> Start<R> {
+        self.saw(now);
         let refusal = if self.closed {
             AcquireError::Closed { pool: self.name.clone() }
         } else if self.waiters.waiting() >= self.limits.max_waiters {
@@ -151,10 +177,10 @@ impl<R> Core<R> {
         } else if self.living() == 0 && !self.breaker.allows(now, 0) && self.creating == 0 {
             match self.unavailable(now) {
                 Some(refusal) => refusal,
-                None => return Start::Queue,
+                None => return Start::Queue(now),
             }
         } else {
-            return Start::Queue;
+            return Start::Queue(now);
         };
         self.counts.refused += 1;
         Start::Refused(refusal)
@@ -196,7 +222,7 @@ impl<R> Core<R> {
         waker: &Waker,
         now: Instant,
     ) -> Look<Box<Entry<R>>, Box<AcquireError>> {
-        self.latest = now;
+        self.saw(now);
         let since = self.waiters.since(ticket);
         let look = self.waiters.look(ticket, waker);
         if matches!(look, Look::Served(_)) {
@@ -210,24 +236,38 @@ impl<R> Core<R> {
     pub(crate) fn leave(&mut self, ticket: Ticket, now: Instant) -> Effects<R> {
         let mut effects = Effects::default();
         self.counts.cancelled += 1;
-        if let Look::Served(entry) = self.waiters.leave(ticket) {
+        if let Look::Served(mut entry) = self.waiters.leave(ticket) {
             self.ledger.close(entry.slot);
+            entry.fresh_until = self.fresh_until(entry.proven, entry.used);
             self.give(entry, now, &mut effects);
         }
         effects
     }
 
-    /// A lease comes back. A resource that is not to be kept is not passed here but to [`discard`](Self::discard).
+    /// A lease comes back, most often to wait for the next caller; then nothing follows. A resource that is not to be kept
+    /// is not passed here but to [`discard`](Self::discard).
     #[inline]
-    pub(crate) fn give_back(&mut self, mut entry: Box<Entry<R>>) -> Effects<R> {
-        let mut effects = Effects::default();
+    pub(crate) fn give_back(&mut self, mut entry: Box<Entry<R>>) -> Option<Effects<R>> {
         let now = self.latest;
         self.ledger.close(entry.slot);
         self.counts.recycled += 1;
         entry.used = now;
         entry.proven = now;
+        if self.waiters.waiting() == 0 && !self.has_enough() && !self.is_dead(&entry, now) {
+            if self.fresh.0 != now {
+                self.fresh = (now, self.fresh_until(now, now));
+            }
+            entry.fresh_until = self.fresh.1;
+            self.rest(entry);
+            return None;
+        }
+        let mut effects = Effects::default();
         self.give(entry, now, &mut effects);
-        effects
+        Some(effects)
+    }
+
+    fn fresh_until(&self, proven: Instant, used: Instant) -> Instant {
+        (proven + self.limits.check_after).min(used + self.limits.idle_timeout.unwrap_or(FOREVER))
     }
 
     /// A lease comes back whose resource is to be recycled or looked at before anybody gets it.
@@ -273,7 +313,7 @@ impl<R> Core<R> {
             expires: now + life.min(FOREVER),
             proven: now,
             used: now,
-            fresh_until: now,
+            fresh_until: self.fresh_until(now, now),
             generation,
             uses: 0,
         });
@@ -305,6 +345,7 @@ impl<R> Core<R> {
         let mut effects = Effects::default();
         self.checking -= 1;
         entry.proven = now;
+        entry.fresh_until = self.fresh_until(now, entry.used);
         self.give(entry, now, &mut effects);
         effects
     }
@@ -341,13 +382,11 @@ impl<R> Core<R> {
 
     // ── what follows ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// A resource that nobody holds goes where it is needed.
-    #[inline]
+    /// A resource that nobody holds, and that is in no count at this moment, goes where it is needed.
     fn give(&mut self, mut entry: Box<Entry<R>>, now: Instant, effects: &mut Effects<R>) {
-        // It is in no count at this moment.
-        if self.closed || self.total() - self.closing_jobs >= self.limits.max {
+        if self.has_enough() {
             self.retire(entry, Leaves::Trimmed, effects);
-        } else if entry.generation != self.generation || now >= entry.expires {
+        } else if self.is_dead(&entry, now) {
             self.retire(entry, Leaves::Expired, effects);
             self.supply(now, effects);
         } else if self.waiters.waiting() > 0 {
@@ -361,10 +400,22 @@ impl<R> Core<R> {
             });
             effects.wake(waker);
         } else {
-            let idle = self.limits.idle_timeout.unwrap_or(FOREVER);
-            entry.fresh_until = (entry.proven + self.limits.check_after).min(entry.expires).min(entry.used + idle);
-            self.idle.push_back(entry);
+            self.rest(entry);
         }
+    }
+
+    /// Whether there is no room for another one.
+    fn has_enough(&self) -> bool {
+        self.closed || self.total() - self.closing_jobs >= self.limits.max
+    }
+
+    fn is_dead(&self, entry: &Entry<R>, now: Instant) -> bool {
+        entry.generation != self.generation || now >= entry.expires
+    }
+
+    fn rest(&mut self, mut entry: Box<Entry<R>>) {
+        entry.fresh_until = entry.fresh_until.min(entry.expires);
+        self.idle.push_back(entry);
     }
 
     fn retire(&mut self, entry: Box<Entry<R>>, why: Leaves, effects: &mut Effects<R>) {
@@ -409,9 +460,7 @@ impl<R> Core<R> {
 
     fn is_over(&self, entry: &Entry<R>, now: Instant) -> bool {
         let unused = now.saturating_duration_since(entry.used);
-        entry.generation != self.generation
-            || now >= entry.expires
-            || self.limits.idle_timeout.is_some_and(|limit| unused >= limit)
+        self.is_dead(entry, now) || self.limits.idle_timeout.is_some_and(|limit| unused >= limit)
     }
 
     /// Starts making one, if it may.

@@ -159,7 +159,7 @@ async fn close<M: Manager>(flight: Flight<M>, entry: Box<Entry<M::Resource>>) {
 
 /// Looks at the pool whenever something is due, until the pool is gone.
 pub(super) async fn keep<M: Manager>(pool: Weak<Shared<M>>, call: Arc<Notify>) {
-    while let Some(next) = pool.upgrade().and_then(|shared| shared.tick()) {
+    while let Some(next) = pool.upgrade().and_then(|shared| shared.look()) {
         // An end of the time-out is as good as a call.
         let _ = timeout_at(next, call.notified()).await;
     }

@@ -7,22 +7,21 @@ use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::core::{Core, Effects, Entry, Job};
+use super::core::{Core, Effects, Entry, Job, Time};
 use super::jobs;
+use crate::clock;
 use crate::config::PoolSettings;
 use crate::leak::{Leak, LeakHandler, LeaseReport};
 use crate::manager::{Fate, Manager};
 use crate::metrics::Meters;
-
-/// Looks at a lock in use before the thread gives up its processor.
-const SPINS: u32 = 128;
+use crate::sync::{Mutex, MutexGuard, SPINS};
 
 /// How long each step of the manager may take.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +36,10 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) manager: M,
     pub(crate) runtime: Handle,
     core: Mutex<Core<M::Resource>>,
+    /// Whether the clock is the system's. That of a runtime with one thread may be paused and moved by a test.
+    real_clock: bool,
+    /// Whether the last caller had to wait. A hint, so that the clock is not read under the lock.
+    crowded: AtomicBool,
     pub(crate) steps: Mutex<StepLimits>,
     pub(crate) settings: Mutex<PoolSettings>,
     /// Wakes the keeper.
@@ -69,6 +72,8 @@ impl<M: Manager> Shared<M> {
         let Parts { name, manager, runtime, steps, settings, leak_handler } = parts;
         Self {
             meters: Meters::default(),
+            real_clock: runtime.runtime_flavor() != RuntimeFlavor::CurrentThread,
+            crowded: AtomicBool::new(true),
             name,
             manager,
             runtime,
@@ -100,6 +105,24 @@ impl<M: Manager> Shared<M> {
             }
         }
         self.core.lock()
+    }
+
+    /// The time, as exactly as the next caller is likely to need it. Who queues is timed exactly.
+    #[inline]
+    pub(crate) fn time(&self) -> Time {
+        let exact = !self.real_clock || self.crowded.load(Ordering::Relaxed);
+        match if exact { None } else { clock::tick() } {
+            Some(tick) => Time::Tick(tick),
+            None => Time::Exact(Instant::now()),
+        }
+    }
+
+    /// The last caller had to wait, or not.
+    #[inline]
+    pub(crate) fn set_crowded(&self, crowded: bool) {
+        if self.crowded.load(Ordering::Relaxed) != crowded {
+            self.crowded.store(crowded, Ordering::Relaxed);
+        }
     }
 
     /// Handles an event, then lets its effects happen.
@@ -141,7 +164,12 @@ impl<M: Manager> Shared<M> {
             catch_unwind(AssertUnwindSafe(|| self.manager.returned(&mut entry.resource))).unwrap_or_else(panicked)
         };
         match fate {
-            Fate::Keep => self.event(|core| core.give_back(entry)),
+            Fate::Keep => {
+                let effects = self.core().give_back(entry);
+                if let Some(effects) = effects {
+                    self.apply(effects);
+                }
+            }
             Fate::Recycle => {
                 self.core().give_back_for_check(Core::slot(&entry));
                 jobs::recycle(self, entry);
@@ -157,7 +185,7 @@ impl<M: Manager> Shared<M> {
     }
 
     /// One look of the keeper; answers when the next one is due, or that it is the last.
-    pub(crate) fn tick(self: &Arc<Self>) -> Option<Instant> {
+    pub(crate) fn look(self: &Arc<Self>) -> Option<Instant> {
         let now = Instant::now();
         let mut effects = Effects::default();
         let (due, limit) = {

@@ -24,7 +24,7 @@ impl<R> Core<R> {
     /// Whose time is over, what is due, what is missing; and when to look again.
     pub(crate) fn tick(&mut self, now: Instant, effects: &mut Effects<R>) -> Due {
         let mut found = Due::default();
-        self.latest = now;
+        self.saw(now);
         self.expire_waiters(now, effects);
         self.supply(now, effects);
         if now >= self.next_look {
@@ -102,7 +102,7 @@ impl<R> Core<R> {
     fn tidy_idle(&mut self, now: Instant, effects: &mut Effects<R>) {
         for _ in 0..self.idle.len() {
             let Some(entry) = self.idle.pop_front() else { break };
-            let dead = entry.generation != self.generation || now >= entry.expires;
+            let dead = self.is_dead(&entry, now);
             // What is only unused stays while it is needed as the least that is kept.
             let unused = self.is_over(&entry, now) && self.total() - self.closing_jobs >= self.limits.min;
             let unseen = self

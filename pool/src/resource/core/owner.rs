@@ -24,6 +24,7 @@ impl<R> Core<R> {
     pub(crate) fn set_limits(&mut self, limits: Limits, now: Instant) -> Effects<R> {
         let mut effects = Effects { call_keeper: true, ..Effects::default() };
         self.limits = limits;
+        self.fresh = (now, self.fresh_until(now, now));
         self.next_look = now;
         self.next_period = self.next_period.min(now + self.limits.period);
         while self.total() - self.closing_jobs > self.limits.max {

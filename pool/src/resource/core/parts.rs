@@ -93,7 +93,8 @@ impl<R> Effects<R> {
 #[derive(Debug)]
 pub(crate) enum Start<R> {
     Ready(Box<Entry<R>>),
-    Queue,
+    /// The time when it asked.
+    Queue(Instant),
     Refused(AcquireError),
 }
 
@@ -114,6 +115,14 @@ pub(crate) struct Counts {
     pub(crate) cancelled: u64,
     pub(crate) refused: u64,
     pub(crate) leaked: u64,
+}
+
+/// How well a caller knows the time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Time {
+    Exact(Instant),
+    /// The system's tick: in the same tick the last reading is good enough.
+    Tick(i64),
 }
 
 /// Why a resource leaves.

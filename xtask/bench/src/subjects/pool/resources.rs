@@ -229,19 +229,15 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 pub(super) fn runtime(workers: usize) -> Result<tokio::runtime::Runtime, String> {
-    let mut builder = if workers == 0 {
-        tokio::runtime::Builder::new_current_thread()
-    } else {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(workers);
-        builder
-    };
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(workers);
     builder.enable_time().build().map_err(|error| format!("cannot start a runtime: {error}"))
 }
 
 fn idle<P: Pool>() -> Contender {
     Contender::new(P::NAME, P::ROLE, |turn| {
-        runtime(0)?.block_on(async {
+        // Of several threads, as a service's is, although this task runs on this one.
+        runtime(1)?.block_on(async {
             let pool = P::make(RESOURCES).await;
             let (started, mut operations) = (Instant::now(), 0_u64);
             while started.elapsed() < turn.time {
