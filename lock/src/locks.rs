@@ -281,23 +281,47 @@ impl Locks {
         W: Future<Output = T>,
     {
         let (lock, location) = (self.lock(name), Location::caller());
+        async move { under(lock?.named, LeaseMode::Exclusive, wait, location, work).await }
+    }
+
+    /// As [`with_lock`](Self::with_lock), but together with other readers: see [`read`](Self::read).
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// use std::time::Duration;
+    /// use trimtab_lock::Locks;
+    ///
+    /// let locks = Locks::memory("jobs")?;
+    /// let other = locks.read("prices", Duration::ZERO).await?;
+    /// assert_eq!(locks.with_read("prices", Duration::ZERO, |_| async { 7 }).await?, 7);
+    /// # drop(other);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`with_lock`](Self::with_lock).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe, as `with_lock`.
+    #[track_caller]
+    pub fn with_read<T, F, W>(
+        &self,
+        name: &str,
+        wait: Duration,
+        work: F,
+    ) -> impl Future<Output = Result<T, LockError>> + use<T, F, W>
+    where
+        F: FnOnce(LeaseWatch) -> W,
+        W: Future<Output = T>,
+    {
+        let (group, location) = (self.group.clone(), Location::caller());
+        let checked = named(name).map(|()| Arc::<str>::from(name));
         async move {
-            let lock = lock?;
-            let lease = wait_for(&lock.named, LeaseMode::Exclusive, wait, location).await?;
-            let mut under = UNDER.try_with(Clone::clone).unwrap_or_default();
-            under.push(lock.named.clone());
-            let token = lease.token();
-            let lost = |loss, finished| LockError::Lost { name: lock.named.name.clone(), token, loss, finished };
-            let value = tokio::select! {
-                biased;
-                loss = lease.lost() => return Err(lost(loss, false)),
-                value = UNDER.scope(under, work(lease.watch())) => value,
-            };
-            match lease.release().await {
-                Err(ReleaseError::Lost { loss, .. }) => Err(lost(loss, true)),
-                // Unconfirmed: the work was done in time.
-                Ok(()) | Err(_) => Ok(value),
-            }
+            let named = group.shared(&checked?, LeaseMode::Shared);
+            under(named, LeaseMode::Shared, wait, location, work).await
         }
     }
 
@@ -414,6 +438,35 @@ impl Lock {
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lock").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+/// Runs work under a lease, and stops it when that is lost.
+async fn under<T, F, W>(
+    named: Arc<Named>,
+    mode: LeaseMode,
+    wait: Duration,
+    location: &'static Location<'static>,
+    work: F,
+) -> Result<T, LockError>
+where
+    F: FnOnce(LeaseWatch) -> W,
+    W: Future<Output = T>,
+{
+    let lease = wait_for(&named, mode, wait, location).await?;
+    let mut under = UNDER.try_with(Clone::clone).unwrap_or_default();
+    under.push(named.clone());
+    let token = lease.token();
+    let lost = |loss, finished| LockError::Lost { name: named.name.clone(), token, loss, finished };
+    let value = tokio::select! {
+        biased;
+        loss = lease.lost() => return Err(lost(loss, false)),
+        value = UNDER.scope(under, work(lease.watch())) => value,
+    };
+    match lease.release().await {
+        Err(ReleaseError::Lost { loss, .. }) => Err(lost(loss, true)),
+        // Unconfirmed: the work was done in time.
+        Ok(()) | Err(_) => Ok(value),
     }
 }
 

@@ -83,6 +83,30 @@ async fn a_lock_asked_for_under_itself_is_refused_at_once_and_others_are_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn readers_work_together_and_none_becomes_a_writer_under_its_own_lock() {
+    let locks = Locks::memory("jobs").unwrap();
+    let (one, two) = (locks.clone(), locks.clone());
+    let outcome = locks.with_read("a", LONG, |lease| async move {
+        assert!(!lease.is_lost());
+        let together = one.read("a", Duration::ZERO).await;
+        assert!(matches!(together, Err(AcquireError::Reentrant { .. })), "under the same lock");
+        let together = tokio::spawn(async move { one.with_read("a", Duration::ZERO, |_| async { 3 }).await });
+        let alone = two.acquire("a", LONG).await.unwrap_err();
+        assert!(matches!(alone, AcquireError::Reentrant { .. }), "{alone}");
+        together.await.unwrap().unwrap()
+    });
+    assert_eq!(outcome.await.unwrap(), 3);
+    let reads = tokio::spawn({
+        let locks = locks.clone();
+        async move { locks.with_read("a", LONG, |_| std::future::pending::<()>()).await }
+    });
+    tokio::task::yield_now().await;
+    assert!(locks.try_read("a").await.unwrap().is_some() && locks.force_release("a", "stuck"));
+    let error = reads.await.unwrap().unwrap_err();
+    assert!(matches!(error, LockError::Lost { loss: Loss::Forced, finished: false, .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn work_stops_when_its_lease_is_taken_away_and_the_next_waiter_gets_the_lock() {
     struct Dropped(std::sync::Arc<std::sync::atomic::AtomicBool>);
     impl Drop for Dropped {
@@ -340,7 +364,7 @@ fn played(turns: Vec<Turn>) -> Result<(), TestCaseError> {
                 if let Poll::Ready(lease) = answer {
                     let lease = lease.unwrap();
                     prop_assert_eq!(lease.is_lost(), taken.contains(&number));
-                    waits.remove(at);
+                    drop(waits.remove(at));
                     if !lease.is_lost() {
                         held.push((number, lease));
                     }
