@@ -7,6 +7,8 @@ use std::any::{Any, type_name};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hash;
+#[cfg(feature = "admin")]
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -32,6 +34,27 @@ pub(crate) trait AnyLimit: Send + Sync {
     fn stats(&self) -> LimitStats;
     fn publish_metrics(&self);
     fn as_any(&self) -> &dyn Any;
+    /// What looks for the busiest keys, where they can be shown as text.
+    #[cfg(feature = "admin")]
+    fn usage(&self) -> Option<trimtab_admin::Usage> {
+        let limit = self.as_any();
+        macro_rules! keyed_by {
+            ($($key:ty),*) => {
+                $(if let Some(limit) = limit.downcast_ref::<KeyedLimit<$key>>() {
+                    let limit = limit.clone();
+                    return Some(Arc::new(move |top| limit.usage(top).into_iter().map(|usage| usage.map_key(|key| key.to_string())).collect()));
+                })*
+            };
+        }
+        // A key of any other type need not be text, and a bound on it would be one on every limit.
+        keyed_by!(String, Arc<str>, &'static str, u32, u64, u128, i32, i64, IpAddr, SocketAddr);
+        #[cfg(any(feature = "postgres", feature = "redis"))]
+        if let Some(limit) = limit.downcast_ref::<SharedLimit>() {
+            let limit = limit.clone();
+            return Some(Arc::new(move |top| limit.usage(top)));
+        }
+        None
+    }
 }
 
 macro_rules! any_limit {

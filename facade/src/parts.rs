@@ -153,7 +153,8 @@ impl Parts {
         let console = {
             let limits = self.limits.clone();
             let view = |(name, limit): (String, std::sync::Arc<dyn crate::limits::AnyLimit>)| {
-                trimtab_admin::LimitView { name, kind: limit.kind(), settings: limit.settings(), stats: limit.stats() }
+                let (kind, settings, stats, usage) = (limit.kind(), limit.settings(), limit.stats(), limit.usage());
+                trimtab_admin::LimitView { name, kind, settings, stats, usage }
             };
             console.with_limits(move || limits.list().into_iter().map(view).collect())
         };

@@ -1,6 +1,7 @@
 //! What the locks of one group share: their store, settings and counts, and the names that are in use.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -15,6 +16,9 @@ use crate::metrics::Counts;
 use crate::mode::LeaseMode;
 use crate::named::{Keeper, LockReport, Named};
 use crate::store::Store;
+
+/// Tokens of one name in memory, until it needs more.
+const TOKENS: u64 = 1 << 10;
 
 /// A lease that lasts so long has its keeper moved to a task; shorter ones never need one.
 const NURSED_AFTER: Duration = Duration::from_millis(20);
@@ -48,9 +52,10 @@ impl Group {
         Self { name, settings, store, counts, runtime, tokens: AtomicU64::new(0), names, counted, alone, nursery }
     }
 
-    /// The next token of locks in memory.
-    pub(crate) fn next_token(&self) -> u64 {
-        self.tokens.fetch_add(1, Ordering::Relaxed) + 1
+    /// The next tokens of one lock in memory. A block, so that locks which are free cost their holders nothing in common.
+    pub(crate) fn next_tokens(&self) -> Range<u64> {
+        let first = self.tokens.fetch_add(TOKENS, Ordering::Relaxed) + 1;
+        first..first.saturating_add(TOKENS)
     }
 
     /// The one `Named` of this name.

@@ -115,7 +115,7 @@ async fn hold(named: &Arc<Named>, hold: Hold) {
             give_back(named, hold, token, reply).await;
             return;
         };
-        counts.released.fetch_add(1, Ordering::Relaxed);
+        named.released();
         // Whoever stopped waiting for the answer needs none.
         let _ = reply.send(Ok(()));
         turns += 1;
@@ -138,9 +138,9 @@ async fn give_back(named: &Arc<Named>, hold: Hold, token: u64, reply: Reply) {
     };
     let counts = &named.group.counts;
     match &outcome {
-        Ok(()) => counts.released.fetch_add(1, Ordering::Relaxed),
-        Err(_) => counts.lost.fetch_add(1, Ordering::Relaxed),
-    };
+        Ok(()) => named.released(),
+        Err(_) => drop(counts.lost.fetch_add(1, Ordering::Relaxed)),
+    }
     if let Err(Err(error)) = reply.send(outcome) {
         tracing::warn!(group = %named.group.name, %error, "a release in the background");
     }
@@ -168,7 +168,7 @@ async fn held(named: &Named, hold: &Hold, token: u64, may_hand_over: bool) -> (E
             biased;
             loss = &mut watch => break End::Lost(loss),
             fetched = &mut fetch, if next.is_none() => next = Some(fetched),
-            () = named.wake.notified() => {}
+            () = named.changed() => {}
         }
     };
     if next.is_none() && matches!(end, End::Returned(_)) && wanted() {

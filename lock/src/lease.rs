@@ -1,12 +1,13 @@
 //! A lease: the right to work under a lock, with a token, until it is given back or lost.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::{RecvError, TryRecvError};
 use tokio::time::Instant;
 
 use crate::error::{Loss, ReleaseError};
@@ -95,14 +96,12 @@ impl Lease {
     /// In memory no waiting; in a store one round trip, none when the lock goes to a waiter of the same process.
     pub async fn release(mut self) -> Result<(), ReleaseError> {
         self.armed = false;
-        let Some(GivenBack { outcome, keeper }) = self.named.give_back(self.token)? else { return Ok(()) };
+        if self.named.give_back_at_once(self.token) {
+            return Ok(());
+        }
+        let Some(GivenBack { mut outcome, keeper }) = self.named.give_back(self.token)? else { return Ok(()) };
         let mut driver = Driver { named: self.named.clone(), keeper };
-        let outcome = tokio::select! {
-            biased;
-            never = driver.run() => match never {},
-            outcome = outcome => outcome,
-        };
-        outcome.unwrap_or_else(|_| {
+        driver.until(&mut outcome).await.unwrap_or_else(|_| {
             Err(ReleaseError::Lost { name: self.named.name.clone(), token: self.token, loss: Loss::Shutdown })
         })
     }
@@ -111,6 +110,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if self.armed
+            && !self.named.give_back_at_once(self.token)
             && let Ok(Some(GivenBack { keeper: Some(keeper), .. })) = self.named.give_back(self.token)
         {
             self.named.group.run(keeper);
@@ -191,9 +191,26 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Never ends.
-    pub(crate) fn run(&mut self) -> Drive<'_> {
-        Drive(&mut self.keeper)
+    /// Waits for what the keeper will say.
+    ///
+    /// Who drives it looks after each of its steps and is not woken for the answer: a task that is woken while it runs is run once
+    /// more, and another thread is woken for it, which costs as much as a good part of a round trip.
+    pub(crate) async fn until<T>(&mut self, answer: &mut oneshot::Receiver<T>) -> Result<T, RecvError> {
+        std::future::poll_fn(|cx| {
+            if let Some(keeper) = &mut self.keeper {
+                if keeper.as_mut().poll(cx).is_ready() {
+                    self.keeper = None;
+                } else {
+                    match answer.try_recv() {
+                        Ok(answer) => return Poll::Ready(Ok(answer)),
+                        Err(TryRecvError::Empty) => return Poll::Pending,
+                        Err(TryRecvError::Closed) => {}
+                    }
+                }
+            }
+            Pin::new(&mut *answer).poll(cx)
+        })
+        .await
     }
 }
 
@@ -202,20 +219,5 @@ impl Drop for Driver {
         if let Some(keeper) = self.keeper.take() {
             self.named.put_aside(keeper);
         }
-    }
-}
-
-pub(crate) struct Drive<'a>(&'a mut Option<Keeper>);
-
-impl Future for Drive<'_> {
-    type Output = Infallible;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Infallible> {
-        if let Some(keeper) = self.0.as_mut()
-            && keeper.as_mut().poll(cx).is_ready()
-        {
-            *self.0 = None;
-        }
-        Poll::Pending
     }
 }

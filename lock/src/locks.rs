@@ -179,7 +179,7 @@ impl Locks {
     pub fn read(&self, name: &str, wait: Duration) -> impl Future<Output = Result<Lease, AcquireError>> + Send + use<> {
         let (group, location) = (self.group.clone(), Location::caller());
         let checked = named(name).map(|()| Arc::<str>::from(name));
-        async move { ask(&group.shared(&checked?, LeaseMode::Shared), LeaseMode::Shared, wait, location).await }
+        async move { wait_for(&group.shared(&checked?, LeaseMode::Shared), LeaseMode::Shared, wait, location).await }
     }
 
     /// The lock of this name together with other readers, if nobody holds it alone or waits to.
@@ -218,7 +218,13 @@ impl Locks {
         wait: Duration,
     ) -> impl Future<Output = Result<Lease, AcquireError>> + Send + use<> {
         let (lock, location) = (self.lock(name), Location::caller());
-        async move { lock?.wait(wait, location).await }
+        async move {
+            let Lock { named } = lock?;
+            match at_once(&named, LeaseMode::Exclusive, location) {
+                Ok(lease) => Ok(lease),
+                Err(now) => ask(&named, LeaseMode::Exclusive, wait, now, location).await,
+            }
+        }
     }
 
     /// The lock of this name if it is free now.
@@ -233,7 +239,7 @@ impl Locks {
     #[track_caller]
     pub fn try_acquire(&self, name: &str) -> impl Future<Output = Result<Option<Lease>, AcquireError>> + Send + use<> {
         let (lock, location) = (self.lock(name), Location::caller());
-        async move { lock?.look(location).await }
+        async move { look(&lock?.named, LeaseMode::Exclusive, location).await }
     }
 
     /// Runs `work` under the lock, and stops it (drops its future) when the lease is lost.
@@ -275,23 +281,47 @@ impl Locks {
         W: Future<Output = T>,
     {
         let (lock, location) = (self.lock(name), Location::caller());
+        async move { under(lock?.named, LeaseMode::Exclusive, wait, location, work).await }
+    }
+
+    /// As [`with_lock`](Self::with_lock), but together with other readers: see [`read`](Self::read).
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// use std::time::Duration;
+    /// use trimtab_lock::Locks;
+    ///
+    /// let locks = Locks::memory("jobs")?;
+    /// let other = locks.read("prices", Duration::ZERO).await?;
+    /// assert_eq!(locks.with_read("prices", Duration::ZERO, |_| async { 7 }).await?, 7);
+    /// # drop(other);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`with_lock`](Self::with_lock).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe, as `with_lock`.
+    #[track_caller]
+    pub fn with_read<T, F, W>(
+        &self,
+        name: &str,
+        wait: Duration,
+        work: F,
+    ) -> impl Future<Output = Result<T, LockError>> + use<T, F, W>
+    where
+        F: FnOnce(LeaseWatch) -> W,
+        W: Future<Output = T>,
+    {
+        let (group, location) = (self.group.clone(), Location::caller());
+        let checked = named(name).map(|()| Arc::<str>::from(name));
         async move {
-            let lock = lock?;
-            let lease = lock.wait(wait, location).await?;
-            let mut under = UNDER.try_with(Clone::clone).unwrap_or_default();
-            under.push(lock.named.clone());
-            let token = lease.token();
-            let lost = |loss, finished| LockError::Lost { name: lock.named.name.clone(), token, loss, finished };
-            let value = tokio::select! {
-                biased;
-                loss = lease.lost() => return Err(lost(loss, false)),
-                value = UNDER.scope(under, work(lease.watch())) => value,
-            };
-            match lease.release().await {
-                Err(ReleaseError::Lost { loss, .. }) => Err(lost(loss, true)),
-                // Unconfirmed: the work was done in time.
-                Ok(()) | Err(_) => Ok(value),
-            }
+            let named = group.shared(&checked?, LeaseMode::Shared);
+            under(named, LeaseMode::Shared, wait, location, work).await
         }
     }
 
@@ -385,7 +415,12 @@ impl Lock {
     #[track_caller]
     pub fn acquire(&self, wait: Duration) -> impl Future<Output = Result<Lease, AcquireError>> + Send + '_ {
         let location = Location::caller();
-        self.wait(wait, location)
+        async move {
+            match at_once(&self.named, LeaseMode::Exclusive, location) {
+                Ok(lease) => Ok(lease),
+                Err(now) => ask(&self.named, LeaseMode::Exclusive, wait, now, location).await,
+            }
+        }
     }
 
     /// The lock if it is free now. Errors and cancel safety as [`Locks::try_acquire`].
@@ -396,15 +431,7 @@ impl Lock {
     #[track_caller]
     pub fn try_acquire(&self) -> impl Future<Output = Result<Option<Lease>, AcquireError>> + Send + '_ {
         let location = Location::caller();
-        self.look(location)
-    }
-
-    async fn wait(&self, wait: Duration, location: &'static Location<'static>) -> Result<Lease, AcquireError> {
-        ask(&self.named, LeaseMode::Exclusive, wait, location).await
-    }
-
-    async fn look(&self, location: &'static Location<'static>) -> Result<Option<Lease>, AcquireError> {
-        look(&self.named, LeaseMode::Exclusive, location).await
+        look(&self.named, LeaseMode::Exclusive, location)
     }
 }
 
@@ -414,15 +441,64 @@ impl fmt::Debug for Lock {
     }
 }
 
+/// Runs work under a lease, and stops it when that is lost.
+async fn under<T, F, W>(
+    named: Arc<Named>,
+    mode: LeaseMode,
+    wait: Duration,
+    location: &'static Location<'static>,
+    work: F,
+) -> Result<T, LockError>
+where
+    F: FnOnce(LeaseWatch) -> W,
+    W: Future<Output = T>,
+{
+    let lease = wait_for(&named, mode, wait, location).await?;
+    let mut under = UNDER.try_with(Clone::clone).unwrap_or_default();
+    under.push(named.clone());
+    let token = lease.token();
+    let lost = |loss, finished| LockError::Lost { name: named.name.clone(), token, loss, finished };
+    let value = tokio::select! {
+        biased;
+        loss = lease.lost() => return Err(lost(loss, false)),
+        value = UNDER.scope(under, work(lease.watch())) => value,
+    };
+    match lease.release().await {
+        Err(ReleaseError::Lost { loss, .. }) => Err(lost(loss, true)),
+        // Unconfirmed: the work was done in time.
+        Ok(()) | Err(_) => Ok(value),
+    }
+}
+
+/// In memory: a lease that can be had now, else the time of the look. Callers have it on top of their own future: handed through
+/// several, it would cost more than the lock.
+#[inline]
+fn at_once(named: &Arc<Named>, mode: LeaseMode, location: &'static Location<'static>) -> Result<Lease, Instant> {
+    let now = Instant::now();
+    if is_under(named) { Err(now) } else { named.at_once(mode, now, location).ok_or(now) }
+}
+
 /// Waits for a lease.
-pub(crate) async fn ask(
+pub(crate) async fn wait_for(
     named: &Arc<Named>,
     mode: LeaseMode,
     wait: Duration,
     location: &'static Location<'static>,
 ) -> Result<Lease, AcquireError> {
+    match at_once(named, mode, location) {
+        Ok(lease) => Ok(lease),
+        Err(now) => ask(named, mode, wait, now, location).await,
+    }
+}
+
+async fn ask(
+    named: &Arc<Named>,
+    mode: LeaseMode,
+    wait: Duration,
+    now: Instant,
+    location: &'static Location<'static>,
+) -> Result<Lease, AcquireError> {
     refuse_reentry(named)?;
-    let now = Instant::now();
     let deadline = now + wait.min(FOREVER);
     match named.enter(mode, deadline, false, now, location)? {
         Entered::Granted(lease) => Ok(lease),
@@ -475,12 +551,15 @@ fn needs_runtime(named: &Named) -> Result<(), AcquireError> {
 }
 
 fn refuse_reentry(named: &Named) -> Result<(), AcquireError> {
-    let under = UNDER.try_with(|under| under.iter().any(|held| same(held, named))).unwrap_or(false);
-    if under {
+    if is_under(named) {
         let (group, name) = (named.group.name.clone(), named.name.clone());
         return Err(AcquireError::Reentrant { group, name });
     }
     Ok(())
+}
+
+fn is_under(named: &Named) -> bool {
+    UNDER.try_with(|under| under.iter().any(|held| same(held, named))).unwrap_or(false)
 }
 
 fn same(one: &Named, two: &Named) -> bool {
@@ -510,8 +589,7 @@ impl Place {
     async fn answer(mut self, deadline: Instant) -> Result<Option<Lease>, AcquireError> {
         let answered = tokio::select! {
             biased;
-            never = self.driver.run() => match never {},
-            answer = &mut self.answer => Some(answer),
+            answer = self.driver.until(&mut self.answer) => Some(answer),
             () = tokio::time::sleep_until(deadline) => None,
         };
         let answered = match (answered, self.number) {

@@ -13,10 +13,12 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::ops::Range;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -28,6 +30,9 @@ use crate::keeper::keeper;
 use crate::lease::Lease;
 use crate::listing::{ListedHolder, ListedWaiter};
 use crate::mode::LeaseMode;
+
+/// In memory one hold in so many is timed, those that were waited for aside.
+const HOLDS_TIMED: u64 = 16;
 
 pub(crate) type Keeper = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) type Reply = oneshot::Sender<Result<(), ReleaseError>>;
@@ -42,6 +47,9 @@ pub(crate) struct Named {
     pub(crate) mode: LeaseMode,
     /// Whether the name is one of a semaphore, which are names of their own.
     pub(crate) counted: bool,
+    in_memory: bool,
+    /// Which of the group's counters it uses.
+    stripe: usize,
     state: Mutex<State>,
     /// For the keeper: something changed.
     pub(crate) wake: Notify,
@@ -59,6 +67,8 @@ struct State {
     /// In the order they came.
     waiters: BTreeMap<u64, Waiter>,
     next: u64,
+    /// In memory: tokens of this name alone, drawn from the group a block at a time.
+    tokens: Range<u64>,
     /// The last lease that was lost, for those who ask why.
     loss: Option<(u64, Loss)>,
     /// The sharers that an operator ended last.
@@ -142,11 +152,51 @@ pub struct LockReport {
 impl Named {
     pub(crate) fn new(group: Arc<Group>, name: Arc<str>, mode: LeaseMode) -> Self {
         let counted = matches!(mode, LeaseMode::Permit { .. });
-        Self { group, name, mode, counted, state: Mutex::default(), wake: Notify::new(), ended: Notify::new() }
+        let (in_memory, stripe) = (group.store.is_memory(), group.counts.stripe());
+        let (state, wake, ended) = (Mutex::default(), Notify::new(), Notify::new());
+        Self { group, name, mode, counted, in_memory, stripe, state, wake, ended }
     }
 
-    fn in_memory(&self) -> bool {
-        self.group.store.is_memory()
+    /// In memory: the lock, if it can be had now. All that an uncontended acquire does.
+    #[inline]
+    pub(crate) fn at_once(
+        self: &Arc<Self>,
+        mode: LeaseMode,
+        now: Instant,
+        location: &'static Location<'static>,
+    ) -> Option<Lease> {
+        if !self.in_memory {
+            return None;
+        }
+        let task = tokio::task::try_id();
+        let mut state = self.state.lock();
+        if !state.waiters.is_empty() || !state.fits(mode) {
+            return None;
+        }
+        let token = state.next_token(&self.group);
+        state.admit(mode, Holder { token, since: now, trusted_until: None, location, task });
+        drop(state);
+        self.group.counts.granted(self.stripe, None);
+        Some(Lease::new(self.clone(), token, mode))
+    }
+
+    /// In memory: gives back what nobody waits for; false where there is more to do. All that an uncontended release does.
+    #[inline]
+    pub(crate) fn give_back_at_once(&self, token: u64) -> bool {
+        if !self.in_memory {
+            return false;
+        }
+        let mut state = self.state.lock();
+        if !state.waiters.is_empty() {
+            return false;
+        }
+        let Some(since) = state.end(token).map(|holder| holder.since) else { return false };
+        drop(state);
+        // The clock costs as much as all the rest.
+        if self.group.counts.released(self.stripe).is_multiple_of(HOLDS_TIMED) {
+            self.group.counts.held(since);
+        }
+        true
     }
 
     /// A caller comes.
@@ -158,16 +208,13 @@ impl Named {
         now: Instant,
         location: &'static Location<'static>,
     ) -> Result<Entered, AcquireError> {
+        if let Some(lease) = self.at_once(mode, now, location) {
+            return Ok(Entered::Granted(lease));
+        }
         let task = tokio::task::try_id();
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        if self.in_memory() && state.waiters.is_empty() && state.fits(mode) {
-            let token = self.group.next_token();
-            state.admit(mode, Holder { token, since: now, trusted_until: None, location, task });
-            self.group.counts.granted(None);
-            return Ok(Entered::Granted(Lease::new(self.clone(), token, mode)));
-        }
-        if once && (self.in_memory() || state.holder.is_some() || !state.waiters.is_empty()) {
+        if once && (self.in_memory || state.holder.is_some() || !state.waiters.is_empty()) {
             return Ok(Entered::Busy);
         }
         let limit = self.group.settings.waiters_max as usize;
@@ -180,7 +227,9 @@ impl Named {
         let number = state.next;
         state.next += 1;
         state.waiters.insert(number, Waiter { answer, since: now, deadline, once, mode, location, task });
-        if self.in_memory() {
+        if self.in_memory {
+            // It may have become free since the look.
+            self.serve_all(state);
             return Ok(Entered::Queued(number, receiver, None));
         }
         let (driven, elsewhere) = match std::mem::replace(&mut state.kept, Kept::Driven) {
@@ -190,7 +239,9 @@ impl Named {
             Kept::Driven => (None, None),
         };
         drop(guard);
-        self.wake.notify_one();
+        if driven.is_none() {
+            self.wake.notify_one();
+        }
         if let Some(keeper) = elsewhere {
             self.group.run(keeper);
         }
@@ -201,7 +252,7 @@ impl Named {
     pub(crate) fn leave(self: &Arc<Self>, number: u64) -> bool {
         let mut state = self.state.lock();
         let left = state.waiters.remove(&number);
-        if left.is_some() && self.in_memory() {
+        if left.is_some() && self.in_memory {
             // It may have been the one for whom others waited that go together with those inside.
             self.serve_all(&mut state);
         }
@@ -210,6 +261,11 @@ impl Named {
             self.wake.notify_one();
         }
         left.is_some()
+    }
+
+    /// A lease was given back in time.
+    pub(crate) fn released(&self) {
+        self.group.counts.released(self.stripe);
     }
 
     /// What is said to a caller whose time ran out.
@@ -248,7 +304,7 @@ impl Named {
             && state.fits(first)
             && let Some((_, waiter)) = state.waiters.pop_first()
         {
-            let token = self.group.next_token();
+            let token = state.next_token(&self.group);
             if self.give(state, waiter, token, None) {
                 served += 1;
             } else {
@@ -263,11 +319,11 @@ impl Named {
         let Waiter { answer, since, mode, location, task, .. } = waiter;
         let now = Instant::now();
         // Before the answer: whoever gets it may look at once. In a store this name has one holder, whatever its mode.
-        let kept = if self.in_memory() { mode } else { LeaseMode::Exclusive };
+        let kept = if self.in_memory { mode } else { LeaseMode::Exclusive };
         state.admit(kept, Holder { token, since: now, trusted_until, location, task });
         match answer.send(Ok(Lease::new(self.clone(), token, mode))) {
             Ok(()) => {
-                self.group.counts.granted(Some(now.saturating_duration_since(since)));
+                self.group.counts.granted(self.stripe, Some(now.saturating_duration_since(since)));
                 true
             }
             // Its lease must not give back what the next one gets.
@@ -289,8 +345,8 @@ impl Named {
         };
         let counts = &self.group.counts;
         counts.held(holder.since);
-        if self.in_memory() {
-            counts.released.fetch_add(1, Ordering::Relaxed);
+        if self.in_memory {
+            counts.released(self.stripe);
             if !state.waiters.is_empty() {
                 counts.hand_overs.fetch_add(self.serve_all(state), Ordering::Relaxed);
             }
@@ -311,7 +367,9 @@ impl Named {
             }
         };
         drop(guard);
-        self.wake.notify_one();
+        if keeper.is_none() {
+            self.wake.notify_one();
+        }
         if late {
             self.ended.notify_waiters();
             if let Some(keeper) = keeper {
@@ -362,6 +420,17 @@ impl Named {
         while self.wanted_until().is_some() {
             self.wake.notified().await;
         }
+    }
+
+    /// Returns when there may be something to do: the holder gives back, or callers come and go.
+    pub(crate) async fn changed(&self) {
+        let woken = self.wake.notified();
+        tokio::pin!(woken);
+        std::future::poll_fn(|cx| {
+            // Who gives back and then drives the keeper has woken nobody.
+            if self.state.lock().returned.is_some() { Poll::Ready(()) } else { woken.as_mut().poll(cx) }
+        })
+        .await;
     }
 
     /// Whether the holder has given back since the last look.
@@ -512,7 +581,7 @@ impl Named {
             remaining: holder.trusted_until.map(|until| until.saturating_duration_since(now).into()),
             location: holder.location.to_string(),
         };
-        let own = if self.in_memory() { LeaseMode::Exclusive } else { self.mode };
+        let own = if self.in_memory { LeaseMode::Exclusive } else { self.mode };
         let shared = if self.counted { self.mode } else { LeaseMode::Shared };
         let holders = state.holder.iter().map(|holder| listed(holder, own));
         let holders = holders.chain(state.sharers.values().map(|holder| listed(holder, shared))).collect();
@@ -533,7 +602,17 @@ impl Drop for Named {
 }
 
 impl State {
+    /// The next token in memory. Blocks are given out in their order, so that a name which was forgotten and comes back goes on
+    /// above what it had.
+    fn next_token(&mut self, group: &Group) -> u64 {
+        self.tokens.next().unwrap_or_else(|| {
+            self.tokens = group.next_tokens();
+            self.tokens.next().unwrap_or(u64::MAX)
+        })
+    }
+
     /// Whether a lease of this mode goes together with those that are held.
+    #[inline]
     fn fits(&self, mode: LeaseMode) -> bool {
         self.holder.is_none()
             && match mode {
@@ -543,6 +622,7 @@ impl State {
             }
     }
 
+    #[inline]
     fn admit(&mut self, mode: LeaseMode, holder: Holder) {
         if mode == LeaseMode::Exclusive {
             self.holder = Some(holder);
@@ -551,6 +631,7 @@ impl State {
         }
     }
 
+    #[inline]
     fn end(&mut self, token: u64) -> Option<Holder> {
         let held = self.holder.take_if(|holder| holder.token == token);
         if held.is_some() || self.sharers.is_empty() { held } else { self.sharers.remove(&token) }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::error::{AcquireError, ForceError};
 use crate::group::Group;
 use crate::lease::Lease;
-use crate::locks::{ask, look};
+use crate::locks::{look, wait_for};
 use crate::mode::LeaseMode;
 
 /// A counting lock: at most so many leases at the same time, served in the order of the queue. Clones are cheap.
@@ -46,7 +46,7 @@ impl Semaphore {
     pub fn acquire(&self, wait: Duration) -> impl Future<Output = Result<Lease, AcquireError>> + Send + use<> {
         let (group, name, mode) = (self.group.clone(), self.name.clone(), LeaseMode::Permit { of: self.permits });
         let location = Location::caller();
-        async move { ask(&group.shared(&name, mode), mode, wait, location).await }
+        async move { wait_for(&group.shared(&name, mode), mode, wait, location).await }
     }
 
     /// A permit if one is free now. Errors and cancel safety as [`Locks::try_acquire`](crate::Locks::try_acquire).

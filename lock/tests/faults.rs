@@ -1,14 +1,9 @@
 //! Holders that stop, die or lose their connection, and servers that are killed, restarted and paused.
 //!
-//! Holders are processes: this test binary started again as a worker. What they protect is a store that remembers the highest
-//! token and refuses lower ones, as the page on what a lock can promise asks for; every write that it accepts comes from a
+//! What is killed and how it is seen stands in `common/faults.rs`. Every write that the protected store accepts comes from a
 //! holder that was alone, and every holder whose lease was lost is told.
-//!
-//! The machine may stand still at any moment, and leases then end that were meant to last. So nothing here counts on one that
-//! lasts; a lease that ended is only held against the store if its time was not over.
 
 #![cfg(all(unix, feature = "file", feature = "postgres", feature = "redis"))]
-#![allow(clippy::print_stdout, reason = "a worker speaks to its test through its output")]
 
 mod common;
 
@@ -16,149 +11,26 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use trimtab_lock::{Lease, Locks, Loss};
+use rustix::process::Signal;
+use tokio::process::{Child, Command};
+use trimtab_lock::{Locks, Loss};
 
+use common::faults::{Kind, LEASE, Mode, Protected, Proxy, SAFE, Worker, certain, give_back, rounds, work};
 use common::{PATIENCE as LONG, Server, fresh, settings, until};
-
-/// Of those who are to lose it.
-const LEASE: Duration = Duration::from_millis(700);
-/// Of those who are not.
-const SAFE: Duration = Duration::from_secs(600);
-
-/// How often each fault is done: a few times, or as often as `XTASK_ROUNDS` says.
-fn rounds() -> usize {
-    std::env::var("XTASK_ROUNDS").map_or(5, |rounds| rounds.parse().expect("XTASK_ROUNDS is a number"))
-}
-
-/// Until when this lease must hold, if nothing is done to it.
-fn certain(lease: &Lease) -> Instant {
-    let now = Instant::now();
-    now + lease.remaining().unwrap_or(if lease.is_lost() { Duration::ZERO } else { LONG })
-}
-
-/// Gives it back; it may have ended before, but not within its time.
-async fn give_back(lease: Lease, certain: Instant) {
-    if let Err(error) = lease.release().await {
-        assert!(Instant::now() >= certain, "{error}");
-    }
-}
-
-/// Accepts a write if its token is not lower than any before.
-#[derive(Default)]
-struct Protected {
-    highest: u64,
-    refused: u64,
-}
-
-impl Protected {
-    fn write(&mut self, token: u64) -> bool {
-        let accepted = token >= self.highest;
-        if accepted {
-            self.highest = token;
-        } else {
-            self.refused += 1;
-        }
-        accepted
-    }
-}
-
-/// A process that holds a lock.
-struct Worker {
-    child: Child,
-    orders: ChildStdin,
-    words: Lines<BufReader<ChildStdout>>,
-}
-
-impl Worker {
-    fn start(url: &str, name: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["a_worker_holds_a_lock_and_tells_of_its_loss", "--exact", "--nocapture", "--test-threads=1"])
-            .env("XTASK_LOCK_WORKER", format!("{url}\n{name}"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let (orders, words) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Self { child, orders, words: BufReader::new(words).lines() }
-    }
-
-    async fn order(&mut self, order: &str) {
-        self.orders.write_all(format!("{order}\n").as_bytes()).await.unwrap();
-    }
-
-    /// The next word of the worker that starts so; what the test harness prints is passed over.
-    async fn hears(&mut self, start: &str) -> String {
-        loop {
-            let line = self.words.next_line().await.unwrap().expect("the worker lives");
-            if let Some(at) = line.find(start) {
-                return line[at + start.len()..].trim().to_owned();
-            }
-        }
-    }
-
-    async fn token(&mut self) -> u64 {
-        self.hears("token:").await.parse().unwrap()
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
-        kill_process(pid, signal).unwrap();
-    }
-}
 
 /// Started by the tests below with the address and name of a lock; by itself it holds one of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_holds_a_lock_and_tells_of_its_loss() {
-    let folder = tempfile::tempdir().unwrap();
-    let orders = std::env::var("XTASK_LOCK_WORKER");
-    let alone = orders.is_err();
-    let orders = orders.unwrap_or_else(|_| format!("file:{}\nalone", folder.path().display()));
-    let (url, name) = orders.split_once('\n').unwrap();
-    let locks = Locks::with_settings("worker", settings(url, LEASE)).await.unwrap();
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    loop {
-        let lease = locks.acquire(name, LONG).await.unwrap();
-        assert!(lease.token() > 0);
-        println!("token:{}", lease.token());
-        if alone {
-            lease.release().await.unwrap();
-            return;
-        }
-        let mut told = false;
-        loop {
-            let order = tokio::select! {
-                loss = lease.lost(), if !told => {
-                    told = true;
-                    println!("lost:{loss:?}");
-                    continue;
-                }
-                order = lines.next_line() => order.unwrap(),
-            };
-            match order.as_deref() {
-                // A write that does not look at the lease first.
-                Some("write") => println!("wrote:{}", lease.token()),
-                Some("again") | None => break,
-                Some(other) => unreachable!("{other}"),
-            }
-        }
-        if lines.next_line().await.unwrap().is_none() {
-            return;
-        }
-    }
+    work().await;
 }
 
 /// A holder is stopped past its lease, another writes, and the first comes back and writes too.
 async fn a_stopped_holder_is_fenced_and_told(url: &str) {
     let locks = Locks::with_settings("observer", settings(url, SAFE)).await.unwrap();
     let name = fresh("stopped");
-    let mut worker = Worker::start(url, &name);
+    let mut worker = Worker::start(url, &name, Kind::Alone);
     let mut store = Protected::default();
-    for _ in 0..rounds() {
+    for _ in 0..rounds(3) {
         let token = worker.token().await;
         assert!(store.write(token));
         worker.signal(Signal::STOP);
@@ -166,20 +38,8 @@ async fn a_stopped_holder_is_fenced_and_told(url: &str) {
         let until_then = certain(&next);
         assert!(store.write(next.token()), "token {} after {token}", next.token());
         let refused = store.refused;
-        worker.order("write").await;
-        worker.signal(Signal::CONT);
-        // Told on waking, and its late write is refused, in whichever order the two come.
-        let (mut told, mut wrote) = (false, false);
-        while !(told && wrote) {
-            let line = worker.hears(":").await;
-            if let Ok(token) = line.parse::<u64>() {
-                assert!(!store.write(token));
-                wrote = true;
-            } else {
-                assert!(["Expired", "Disconnected", "Gone"].contains(&line.as_str()), "{line}");
-                told = true;
-            }
-        }
+        let late = worker.wakes_and_writes().await;
+        assert!(!store.write(late));
         assert_eq!(store.refused, refused + 1);
         assert!(!next.is_lost() || Instant::now() >= until_then);
         give_back(next, until_then).await;
@@ -207,8 +67,8 @@ async fn a_killed_holder_frees_the_lock(url: &str) {
     let locks = Locks::with_settings("observer", settings(url, SAFE)).await.unwrap();
     let name = fresh("killed");
     let mut store = Protected::default();
-    for _ in 0..rounds() {
-        let mut worker = Worker::start(url, &name);
+    for _ in 0..rounds(3) {
+        let mut worker = Worker::start(url, &name, Kind::Alone);
         assert!(store.write(worker.token().await));
         let waits = tokio::spawn({
             let (locks, name) = (locks.clone(), name.clone());
@@ -248,7 +108,7 @@ async fn a_waiter_killed_in_the_queue_delays_nobody_for_ever() {
         let name = fresh("queue");
         let lease = one.acquire(&name, LONG).await.unwrap();
         let until_then = certain(&lease);
-        let worker = Worker::start(&url, &name);
+        let worker = Worker::start(&url, &name, Kind::Alone);
         // It queues within its start; whether it had is no matter for what must follow.
         tokio::time::sleep(Duration::from_millis(300)).await;
         let waits = tokio::spawn({
@@ -261,62 +121,6 @@ async fn a_waiter_killed_in_the_queue_delays_nobody_for_ever() {
         let next = waits.await.unwrap();
         let until_then = certain(&next);
         give_back(next, until_then).await;
-    }
-}
-
-/// Passes bytes on until it is told to cut or to swallow them.
-struct Proxy {
-    url: String,
-    mode: tokio::sync::watch::Sender<Mode>,
-    /// Connections that go through it: each holds one more of this.
-    open: Arc<()>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Mode {
-    Open,
-    /// Connections are ended.
-    Cut,
-    /// Nothing arrives any more, and nobody is told: a partition.
-    Silent,
-}
-
-impl Proxy {
-    async fn before(url: &str) -> Self {
-        let address = url.rsplit_once('@').unwrap().1;
-        let (address, rest) = address.split_once('/').unwrap();
-        let (address, listener) = (address.to_owned(), TcpListener::bind("127.0.0.1:0").await.unwrap());
-        let port = listener.local_addr().unwrap().port();
-        let url = format!("{}@127.0.0.1:{port}/{rest}", url.rsplit_once('@').unwrap().0);
-        let mode = tokio::sync::watch::Sender::new(Mode::Open);
-        let (modes, open) = (mode.clone(), Arc::new(()));
-        let count = Arc::downgrade(&open);
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let Ok(server) = TcpStream::connect(&address).await else { continue };
-                let (mut mode, counted) = (modes.subscribe(), count.upgrade());
-                tokio::spawn(async move {
-                    let (mut client, mut server, _counted) = (client, server, counted);
-                    loop {
-                        let now = *mode.borrow_and_update();
-                        match now {
-                            Mode::Cut => return,
-                            // Kept open, and nothing read.
-                            Mode::Silent => {
-                                if mode.changed().await.is_err() {
-                                    return;
-                                }
-                            }
-                            Mode::Open => tokio::select! {
-                                _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
-                                changed = mode.changed() => if changed.is_err() { return },
-                            },
-                        }
-                    }
-                });
-            }
-        });
-        Self { url, mode, open }
     }
 }
 
@@ -377,7 +181,7 @@ async fn a_holder_behind_a_cut_or_partition_is_told_and_fenced() {
         let near = Locks::with_settings("near", settings(&url, SAFE)).await.unwrap();
         for mode in [Mode::Cut, Mode::Silent] {
             let proxy = Proxy::before(&url).await;
-            for _ in 0..rounds().div_ceil(2) {
+            for _ in 0..rounds(3) {
                 if mode == Mode::Cut && variable == "XTASK_REDIS_URL" {
                     a_lease_survives_a_cut(&proxy).await;
                 } else {
@@ -397,7 +201,7 @@ async fn a_killed_server_is_told_to_holders_and_tokens_go_on() {
         let locks = Locks::with_settings("locks", settings(&server.url, LEASE * 4)).await.unwrap();
         let name = fresh("server");
         let mut highest = 0;
-        for _ in 0..rounds().div_ceil(4) {
+        for _ in 0..rounds(2) {
             let lease = locks.acquire(&name, LONG).await.unwrap();
             assert!(lease.token() > highest, "{} after {highest}", lease.token());
             highest = lease.token();
@@ -438,7 +242,8 @@ async fn a_killed_server_is_told_to_holders_and_tokens_go_on() {
 /// Sixteen processes, one file: a counter that is read and written in two steps comes out exact.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_counter_under_a_file_lock_is_exact_over_processes() {
-    let turns = 50 * rounds();
+    // 1,000 with the usual 20 rounds of a whole proof.
+    let turns = 50 * rounds(2);
     if let Ok(orders) = std::env::var("XTASK_LOCK_COUNTER") {
         let (url, file) = orders.split_once('\n').unwrap();
         let locks = Locks::with_settings("counter", settings(url, LEASE)).await.unwrap();

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use trimtab_lock::{AcquireError, Lease, LockError, Locks, Loss, ReleaseError};
+use trimtab_lock::{AcquireError, Lease, LeaseMode, LockError, Locks, Loss, ReleaseError};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -80,6 +80,30 @@ async fn a_lock_asked_for_under_itself_is_refused_at_once_and_others_are_not() {
     });
     assert_eq!(outcome.await.unwrap(), 7);
     assert_eq!(locks.stats().held, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_work_together_and_none_becomes_a_writer_under_its_own_lock() {
+    let locks = Locks::memory("jobs").unwrap();
+    let (one, two) = (locks.clone(), locks.clone());
+    let outcome = locks.with_read("a", LONG, |lease| async move {
+        assert!(!lease.is_lost());
+        let together = one.read("a", Duration::ZERO).await;
+        assert!(matches!(together, Err(AcquireError::Reentrant { .. })), "under the same lock");
+        let together = tokio::spawn(async move { one.with_read("a", Duration::ZERO, |_| async { 3 }).await });
+        let alone = two.acquire("a", LONG).await.unwrap_err();
+        assert!(matches!(alone, AcquireError::Reentrant { .. }), "{alone}");
+        together.await.unwrap().unwrap()
+    });
+    assert_eq!(outcome.await.unwrap(), 3);
+    let reads = tokio::spawn({
+        let locks = locks.clone();
+        async move { locks.with_read("a", LONG, |_| std::future::pending::<()>()).await }
+    });
+    tokio::task::yield_now().await;
+    assert!(locks.try_read("a").await.unwrap().is_some() && locks.force_release("a", "stuck"));
+    let error = reads.await.unwrap().unwrap_err();
+    assert!(matches!(error, LockError::Lost { loss: Loss::Forced, finished: false, .. }), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -248,5 +272,152 @@ proptest! {
             prop_assert_eq!(holder, !queue.is_empty());
             prop_assert_eq!(waiting, queue.len().saturating_sub(1));
         }
+    }
+}
+
+/// Naive: who is inside, and who stands in the queue, each with its mode.
+#[derive(Default)]
+struct Model {
+    inside: Vec<(u32, LeaseMode)>,
+    queue: VecDeque<(u32, LeaseMode)>,
+}
+
+impl Model {
+    fn fits(&self, mode: LeaseMode) -> bool {
+        let alone = self.inside.iter().any(|(_, mode)| *mode == LeaseMode::Exclusive);
+        match mode {
+            LeaseMode::Permit { of } => self.inside.len() < of as usize,
+            LeaseMode::Shared => !alone,
+            _ => self.inside.is_empty(),
+        }
+    }
+
+    /// From the head of the queue, in order, as long as they go together with those inside.
+    fn settle(&mut self) {
+        while let Some((_, mode)) = self.queue.front()
+            && self.fits(*mode)
+        {
+            self.inside.extend(self.queue.pop_front());
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Turn {
+    Ask(LeaseMode),
+    Poll(usize),
+    Leave(usize),
+    Release(usize),
+    Force,
+}
+
+fn turns(modes: &'static [LeaseMode]) -> impl Strategy<Value = Vec<Turn>> {
+    let turn = prop_oneof![
+        5 => (0..modes.len()).prop_map(|at| Turn::Ask(modes[at])),
+        5 => (0_usize..6).prop_map(Turn::Poll),
+        3 => (0_usize..6).prop_map(Turn::Leave),
+        5 => (0_usize..4).prop_map(Turn::Release),
+        1 => Just(Turn::Force),
+    ];
+    proptest::collection::vec(turn, 0..80)
+}
+
+fn ask(locks: &Locks, mode: LeaseMode) -> Waits {
+    match mode {
+        LeaseMode::Shared => Box::pin(locks.read("a", LONG)),
+        LeaseMode::Permit { of } => Box::pin(locks.semaphore("a", of).unwrap().acquire(LONG)),
+        _ => Box::pin(locks.acquire("a", LONG)),
+    }
+}
+
+/// Plays the turns on real locks and on the model: who is served and when, with callers who leave at any moment.
+fn played(turns: Vec<Turn>) -> Result<(), TestCaseError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let _inside = runtime.enter();
+    let locks = Locks::memory("model").unwrap();
+    let (mut model, mut waits, mut held) = (Model::default(), Vec::<(u32, Waits)>::new(), Vec::<(u32, Lease)>::new());
+    // Served, and taken away before the caller looked.
+    let mut taken: Vec<u32> = Vec::new();
+    for (number, turn) in (0_u32..).zip(turns) {
+        match turn {
+            Turn::Ask(mode) => {
+                let mut asks = ask(&locks, mode);
+                model.queue.push_back((number, mode));
+                model.settle();
+                let served = model.inside.iter().any(|(inside, _)| *inside == number);
+                match poll(&mut asks) {
+                    Poll::Ready(lease) => {
+                        prop_assert!(served);
+                        held.push((number, lease.unwrap()));
+                    }
+                    Poll::Pending => {
+                        prop_assert!(!served);
+                        waits.push((number, asks));
+                    }
+                }
+            }
+            Turn::Poll(at) if at < waits.len() => {
+                let number = waits[at].0;
+                let served = model.inside.iter().any(|(inside, _)| *inside == number) || taken.contains(&number);
+                let answer = poll(&mut waits[at].1);
+                prop_assert_eq!(answer.is_ready(), served);
+                if let Poll::Ready(lease) = answer {
+                    let lease = lease.unwrap();
+                    prop_assert_eq!(lease.is_lost(), taken.contains(&number));
+                    drop(waits.remove(at));
+                    if !lease.is_lost() {
+                        held.push((number, lease));
+                    }
+                }
+            }
+            Turn::Leave(at) if at < waits.len() => {
+                let (number, asks) = waits.remove(at);
+                drop(asks);
+                model.inside.retain(|(inside, _)| *inside != number);
+                model.queue.retain(|(queued, _)| *queued != number);
+                model.settle();
+            }
+            Turn::Release(at) if at < held.len() => {
+                let (number, lease) = held.remove(at);
+                prop_assert!(!lease.is_lost());
+                drop(lease);
+                model.inside.retain(|(inside, _)| *inside != number);
+                model.settle();
+            }
+            Turn::Force => {
+                let counted = model.inside.iter().any(|(_, mode)| matches!(mode, LeaseMode::Permit { .. }));
+                let forced = if counted {
+                    locks.semaphore("a", 1).unwrap().force_release("model")
+                } else {
+                    locks.force_release("a", "model")
+                };
+                prop_assert_eq!(forced, !model.inside.is_empty());
+                prop_assert!(held.drain(..).all(|(_, lease)| lease.is_lost()));
+                taken.extend(model.inside.drain(..).map(|(number, _)| number));
+                model.settle();
+            }
+            Turn::Poll(_) | Turn::Leave(_) | Turn::Release(_) => {}
+        }
+        let (holders, waiting) =
+            locks.listing().first().map_or((0, 0), |listing| (listing.holders.len(), listing.waiters.len()));
+        prop_assert_eq!((holders, waiting), (model.inside.len(), model.queue.len()));
+        prop_assert_eq!(locks.stats().waiting, model.queue.len());
+    }
+    Ok(())
+}
+
+proptest! {
+    /// Readers together, writers alone, nobody past anybody, whoever leaves or is taken from.
+    #[test]
+    fn a_queue_of_readers_and_writers_behaves_like_a_list(
+        turns in turns(&[LeaseMode::Shared, LeaseMode::Shared, LeaseMode::Exclusive]),
+    ) {
+        played(turns)?;
+    }
+
+    /// As many inside as each says itself, in the order they came.
+    #[test]
+    fn a_semaphore_behaves_like_a_list(turns in turns(&[LeaseMode::Permit { of: 3 }, LeaseMode::Permit { of: 2 }])) {
+        played(turns)?;
     }
 }

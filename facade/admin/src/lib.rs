@@ -37,7 +37,7 @@ pub use console::{Console, SettingChange, SettingLayer, SettingLeaf, SettingsVie
 #[cfg(feature = "scheduler")]
 pub use parts::CallView;
 #[cfg(feature = "limit")]
-pub use parts::LimitView;
+pub use parts::{LimitView, Usage};
 pub use problem::{Problem, ProblemKind};
 pub use router::{openapi, router, standalone};
 pub use routes::snapshots::file_name as snapshot_file;

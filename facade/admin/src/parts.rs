@@ -24,7 +24,7 @@ pub struct CallView {
 
 /// One named limit as it stands.
 #[cfg(feature = "limit")]
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LimitView {
     /// Its name.
     pub name: String,
@@ -34,6 +34,19 @@ pub struct LimitView {
     pub settings: trimtab_limit::LimitSettings,
     /// Its numbers.
     pub stats: trimtab_limit::LimitStats,
+    /// The busiest of its keys, so many at most; none where it has no keys, or such as are no text.
+    pub usage: Option<Usage>,
+}
+
+/// Looks for the busiest keys.
+#[cfg(feature = "limit")]
+pub type Usage = Arc<dyn Fn(usize) -> Vec<trimtab_limit::KeyUsage<String>> + Send + Sync>;
+
+#[cfg(feature = "limit")]
+impl std::fmt::Debug for LimitView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LimitView").field("name", &self.name).field("kind", &self.kind).finish_non_exhaustive()
+    }
 }
 
 /// The handles. Each is given once; later ones change nothing.

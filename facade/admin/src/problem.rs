@@ -109,6 +109,10 @@ kinds! {
     JobEnded = CONFLICT, "job-ended", "The job has ended";
     /// Nobody in this process holds the lock.
     LockFree = CONFLICT, "lock-free", "Nobody here holds the lock";
+    /// The store takes locks from no other process.
+    LockKept = CONFLICT, "lock-kept", "Only its process can give the lock back";
+    /// The store of the locks failed.
+    LockStoreAway = SERVICE_UNAVAILABLE, "lock-store-away", "The store of the locks did not answer";
     /// An optimisation is running.
     OptimizationRunning = CONFLICT, "optimization-running", "An optimisation is already running";
     /// The body is larger than the limit.

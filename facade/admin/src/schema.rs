@@ -83,6 +83,10 @@ pub(crate) struct ReleaseBody {
     /// Whether a semaphore is meant, which has a name of its own.
     #[serde(default)]
     semaphore: bool,
+    /// Whether it is taken from holders in other processes too, if nobody holds it here. Over PostgreSQL that ends the holder's
+    /// session; over Redis the holder is told at its next renewal; over files it is refused.
+    #[serde(default)]
+    everywhere: bool,
     /// Why, for the log.
     reason: String,
 }

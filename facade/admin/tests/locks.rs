@@ -4,6 +4,7 @@
 mod common;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -11,7 +12,7 @@ use axum::extract::ConnectInfo;
 use axum::http::{Method, StatusCode};
 use common::{console, get, post, request, send};
 use serde_json::{Value, json};
-use trimtab_admin::{AdminSettings, LimitView};
+use trimtab_admin::{AdminSettings, LimitView, Usage};
 use trimtab_limit::{KeyedLimit, LimitSettings};
 use trimtab_lock::{Locks, Loss};
 
@@ -61,6 +62,13 @@ async fn locks_are_listed_with_their_holders_and_taken_with_a_reason() {
     assert!(!one.is_lost() && !two.is_lost(), "they are told nothing");
     drop((one, two));
 
+    // In this process are all who hold a lock in memory; over files nobody else's is taken.
+    let body = json!({"lock": "nightly", "everywhere": true, "reason": "stuck"}).to_string();
+    assert_eq!(post(&app, "/api/locks/jobs/release", body.clone()).await.problem(), "lock-free");
+    let lease = locks.acquire("nightly", Duration::ZERO).await.expect("a lease");
+    assert_eq!(post(&app, "/api/locks/jobs/release", body).await.status, StatusCode::OK);
+    assert_eq!(lease.lost().await, Loss::Forced);
+
     for body in
         [r#"{"lock": "nightly"}"#, r#"{"lock": "nightly", "reason": " "}"#, r#"{"lok": "nightly", "reason": "x"}"#]
     {
@@ -83,9 +91,11 @@ async fn limits_are_listed_with_what_they_refused_and_no_url_gets_out() {
         far.url = Some("redis://:hunter2@localhost".to_owned().into());
         move || {
             let (settings, stats) = (logins.settings().clone(), logins.stats());
+            let counted = logins.clone();
+            let usage: Option<Usage> = Some(Arc::new(move |top| counted.usage(top)));
             vec![
-                LimitView { name: "logins".to_owned(), kind: "keyed", settings, stats },
-                LimitView { name: "far".to_owned(), kind: "shared", settings: far.clone(), stats },
+                LimitView { name: "logins".to_owned(), kind: "keyed", settings, stats, usage },
+                LimitView { name: "far".to_owned(), kind: "shared", settings: far.clone(), stats, usage: None },
             ]
         }
     };
@@ -97,7 +107,16 @@ async fn limits_are_listed_with_what_they_refused_and_no_url_gets_out() {
     assert_eq!((&logins["rate"], &logins["burst"]), (&json!("5/m burst 1"), &json!(1)));
     assert_eq!((&logins["refused"], &logins["keys"], &logins["server"]), (&json!(1), &json!(1), &Value::Null));
     assert_eq!((&far["server"]["kind"], &far["server"]["fallback"]), (&json!("redis"), &json!("local")));
-    assert_eq!(get(&app, "/api/limits/logins").await.json()["name"], "logins");
+    assert_eq!(logins["usage"], Value::Null, "lists do not look at all keys");
+    let logins = get(&app, "/api/limits/logins").await.json();
+    assert_eq!(
+        (&logins["name"], &logins["usage"]),
+        (&json!("logins"), &json!([{"key": "ada", "permits": 1, "refused": 1}]))
+    );
+    assert_eq!(get(&app, "/api/limits/far?top=3").await.json()["usage"], Value::Null);
+    for wrong in ["/api/limits/logins?top=0", "/api/limits/logins?top=1001", "/api/limits/logins?top=x"] {
+        assert_eq!(get(&app, wrong).await.problem(), "bad-query");
+    }
     let unknown = get(&app, "/api/limits/login").await;
     assert_eq!((unknown.status, unknown.problem().as_str()), (StatusCode::NOT_FOUND, "unknown-limit"));
 }

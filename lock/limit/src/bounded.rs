@@ -76,6 +76,11 @@ impl<K> KeyUsage<K> {
         Self { key, permits, refused }
     }
 
+    /// The same usage under another form of its key.
+    pub fn map_key<T>(self, form: impl FnOnce(K) -> T) -> KeyUsage<T> {
+        KeyUsage { key: form(self.key), permits: self.permits, refused: self.refused }
+    }
+
     fn total(&self) -> u64 {
         self.permits.saturating_add(self.refused)
     }

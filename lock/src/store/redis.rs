@@ -159,7 +159,8 @@ impl Redis {
                 }
                 continue;
             }
-            let slice = SLICE.min(self.shared.lease / 4).min(left + Duration::from_millis(1));
+            let due = left + Duration::from_millis(1);
+            let slice = SLICE.min(self.shared.lease / 4).min(due);
             let slice = slice.min(until.saturating_duration_since(Instant::now())).max(Duration::from_millis(1));
             let link = bell.take().unwrap_or_else(|| self.bell());
             self.shared.trips.fetch_add(1, Ordering::Relaxed);
@@ -168,6 +169,9 @@ impl Redis {
                 woken = link.await_element(&list, slice, self.shared.timeout) => woken,
                 // The connection goes with the question that it still waits in.
                 () = named.unwanted() => return Ok(None),
+                // A server with nothing to do looks at the end of waits ten times a second only. A lease that ends is worth a new
+                // connection to look at in time; what this one still brings, the script answers again.
+                () = tokio::time::sleep(due), if slice == due => continue,
             };
             match woken {
                 Ok(Some(token)) => {

@@ -3,6 +3,9 @@
 #![allow(dead_code, reason = "each test file uses some")]
 #![allow(clippy::print_stderr, reason = "a test that skips itself says so")]
 
+#[cfg(all(unix, feature = "file"))]
+pub(crate) mod faults;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -62,7 +65,7 @@ pub(crate) async fn until(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until a lease was renewed a few times.
+/// Waits until a lease was renewed a few times, or is lost.
 pub(crate) async fn renewed(lease: &trimtab_lock::Lease, times: u32) {
     for _ in 0..times {
         let mut last = lease.remaining();
@@ -70,7 +73,7 @@ pub(crate) async fn renewed(lease: &trimtab_lock::Lease, times: u32) {
             let now = lease.remaining();
             let risen = now > last;
             last = now;
-            risen
+            risen || lease.is_lost()
         };
         until("a renewal", rises).await;
     }

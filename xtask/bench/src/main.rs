@@ -157,6 +157,7 @@ fn child(arguments: &[String]) -> Result<(), String> {
         ["pool", step, name] => subjects::pool::memory::measure(&ALLOCATOR, step, name)?,
         ["scheduler", "queued", name] => subjects::scheduler::queued::measure(&ALLOCATOR, name)?,
         ["scheduler", step, name] => subjects::scheduler::manners::batches::measure(&ALLOCATOR, step, name)?,
+        ["lock", words @ ..] => return subjects::lock::measure(&ALLOCATOR, words),
         ["shrink"] => subjects::cache::shrink::measure()?,
         ["overhead", kind] => subjects::overhead::measure(kind)?,
         ["axum", content_type] => return subjects::server::serve_bare(content_type),

@@ -4,6 +4,13 @@
 (() => {
   const KIND = { all: 'one for all callers', keyed: 'one for each key', shared: 'shared over a server' };
 
+  async function keys(limit) {
+    const { usage } = await request(`api/limits/${encodeURIComponent(limit.name)}?top=20`);
+    const rows = (usage || []).map((used) => el('li', {}, el('code', {}, used.key), ` ${count(used.permits)} passed, ${count(used.refused)} refused`));
+    const none = usage ? 'No key is remembered.' : 'Its keys are no text, or it has none.';
+    await ask({ title: `Busiest keys of ${limit.name}`, body: [rows.length ? el('ol', { id: 'limit-keys' }, ...rows) : el('p', {}, none)], confirm: 'Close', cancel: false });
+  }
+
   panel('limits', ['api/limits'], ({ limits }) => {
     $('limits').hidden = !limits.length;
     text($('limits-count'), limits.length ? String(limits.length) : '');
@@ -11,7 +18,7 @@
       el('td', {}, limit.name, el('br'), el('small', {}, KIND[limit.kind] || limit.kind)),
       el('td', {}, el('code', {}, limit.rate)),
       cell(count(limit.refused)),
-      cell(limit.kind === 'all' ? '–' : `${count(limit.keys)}, at most ${count(limit.keys_max)}`),
+      limit.kind === 'all' ? cell('–') : el('td', { class: 'num acts' }, `${count(limit.keys)}, at most ${count(limit.keys_max)} `, act('Keys', `of ${limit.name}`, () => keys(limit))),
       el('td', {}, limit.server
         ? el('small', {}, `${limit.server.kind}: ${count(limit.server.questions)} questions, away for ${count(limit.server.away)} (fallback ${limit.server.fallback})`)
         : el('small', {}, 'this process')),

@@ -4,12 +4,15 @@
 (() => {
   async function take(group, lock) {
     const input = el('input', { type: 'text', autocomplete: 'off', placeholder: 'Why', 'data-field': 'reason' });
+    const says = lock.held
+      ? 'The holder in this process is told that its lease is lost'
+      : 'The holder is another process. Over PostgreSQL its session ends with all locks on it; over Redis it learns of it at its next renewal; over files it is refused. Its lease is lost';
     const answer = await edit({
       title: `Take ${lock.name} from its holder?`,
-      body: [el('p', {}, 'The holder in this process is told that its lease is lost, and the lock goes to the next who waits. Work that does not check its token may go on for a while. The reason goes to the log.'), input],
+      body: [el('p', {}, `${says}, and the lock goes to the next who waits. Work that does not check its token may go on for a while. The reason goes to the log.`), input],
       confirm: 'Take',
       path: `api/locks/${encodeURIComponent(group)}/release`,
-      options: () => json('POST', { lock: lock.name, semaphore: lock.semaphore, reason: input.value }),
+      options: () => json('POST', { lock: lock.name, semaphore: lock.semaphore, everywhere: !lock.held, reason: input.value }),
     });
     if (answer) look();
   }
@@ -27,7 +30,7 @@
       cell(lock.held ? short(lock.held_seconds) : '–'),
       cell(known(lock.token) ? String(lock.token) : '–'),
       cell(count(lock.waiting)),
-      el('td', { class: 'num acts' }, lock.held ? act('Take', `${lock.semaphore ? 'semaphore' : 'lock'} ${lock.name}`, () => take(group, lock)) : ''),
+      el('td', { class: 'num acts' }, act('Take', `${lock.semaphore ? 'semaphore' : 'lock'} ${lock.name}`, () => take(group, lock))),
     ]);
   });
 })();

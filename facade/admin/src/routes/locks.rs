@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::Uri;
 use serde::Serialize;
-use trimtab_lock::{LockListing, Locks};
+use trimtab_lock::{ForceError, LockListing, Locks};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -160,8 +160,9 @@ async fn describe(State(app): State<Arc<App>>, Name(name): Name, uri: Uri) -> An
 
 /// Take a lock from its holder
 ///
-/// Its holders in this process are told that the lease is lost; work under `with_lock` is stopped. A semaphore loses all its permits. The reason goes to the log as
-/// an event of the target `trimtab_lock::audit`.
+/// Its holders in this process are told that the lease is lost; work under `with_lock` is stopped. A semaphore loses all its permits.
+/// With `everywhere`, holders in other processes lose it too, if nobody holds it here. The reason goes to the log as an event of the
+/// target `trimtab_lock::audit`.
 #[utoipa::path(
     post,
     path = "/api/locks/{name}/release",
@@ -170,35 +171,65 @@ async fn describe(State(app): State<Arc<App>>, Name(name): Name, uri: Uri) -> An
     request_body = ReleaseBody,
     responses(
         (status = 200, description = "Taken; the group after it", body = GroupBody),
-        (status = "4XX", description = "Refused; nothing was changed", body = ProblemBody, content_type = "application/problem+json")
+        (status = "4XX", description = "Refused; nothing was changed", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", description = "The store did not answer; it may have happened or not", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn release(State(app): State<Arc<App>>, Name(name): Name, request: Request) -> Answer<Json<GroupBody>> {
     let (parts, body) = request.into_parts();
     let body = read_json(&parts.headers, body, app.body_limit()).await.map_err(|problem| problem.at(&parts.uri))?;
-    let release = || {
+    let release = async {
         let locks = find(&app, &name)?;
-        let mut fields = Fields::parse(&body)?;
-        let (lock, reason) = (fields.required("lock", string), fields.required("reason", reason));
-        let semaphore = fields.optional("semaphore", boolean).unwrap_or_default();
-        fields.finish()?;
-        let (lock, reason) = (lock.unwrap_or_default(), reason.unwrap_or_default());
-        let (kind, was_held) = if semaphore {
-            // Of how many it is one does not matter to who takes all.
-            ("semaphore", locks.semaphore(&lock, 1).is_ok_and(|permits| permits.force_release(&reason)))
-        } else {
-            ("lock", locks.force_release(&lock, &reason))
+        let Wanted { lock, semaphore, everywhere, reason } = wanted(&body)?;
+        // Of how many a permit is one does not matter to who takes all.
+        let permits = semaphore.then(|| locks.semaphore(&lock, 1).ok()).flatten();
+        let was_held = match (&permits, everywhere) {
+            (Some(permits), true) => permits.force_release_everywhere(&reason).await.map_err(kept)? > 0,
+            (Some(permits), false) => permits.force_release(&reason),
+            (None, _) if semaphore => false,
+            (None, true) => locks.force_release_everywhere(&lock, &reason).await.map_err(kept)? > 0,
+            (None, false) => locks.force_release(&lock, &reason),
         };
         if !was_held {
-            let detail = format!(
-                "nobody in this process holds the {kind} `{}` of `{name}`; see GET /api/locks/{name}, and ask the process that holds it",
-                shorten(&lock)
-            );
+            let (kind, lock) = (if semaphore { "semaphore" } else { "lock" }, shorten(&lock));
+            let detail = if everywhere {
+                format!("nobody holds the {kind} `{lock}` of `{name}`")
+            } else {
+                format!(
+                    "nobody in this process holds the {kind} `{lock}` of `{name}`; see GET /api/locks/{name}, or take it `everywhere`"
+                )
+            };
             return Err(Problem::new(ProblemKind::LockFree, detail));
         }
         Ok(Json((&locks).into()))
     };
-    release().map_err(|problem: Problem| problem.at(&parts.uri))
+    release.await.map_err(|problem: Problem| problem.at(&parts.uri))
+}
+
+/// What a request to take a lock says.
+struct Wanted {
+    lock: String,
+    semaphore: bool,
+    everywhere: bool,
+    reason: String,
+}
+
+fn wanted(body: &[u8]) -> Result<Wanted, Problem> {
+    let mut fields = Fields::parse(body)?;
+    let (lock, reason) = (fields.required("lock", string), fields.required("reason", reason));
+    let semaphore = fields.optional("semaphore", boolean).unwrap_or_default();
+    let everywhere = fields.optional("everywhere", boolean).unwrap_or_default();
+    fields.finish()?;
+    Ok(Wanted { lock: lock.unwrap_or_default(), semaphore, everywhere, reason: reason.unwrap_or_default() })
+}
+
+/// Why a lock was not taken from another process.
+fn kept(error: ForceError) -> Problem {
+    let kind = match error {
+        ForceError::Unsupported { .. } => ProblemKind::LockKept,
+        _ => ProblemKind::LockStoreAway,
+    };
+    Problem::new(kind, error.to_string())
 }
 
 fn reason(text: &str) -> Result<String, String> {

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
 use serde::Serialize;
-use trimtab_limit::Fallback;
+use trimtab_limit::{Fallback, KeyUsage};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -17,6 +17,10 @@ use crate::parts::LimitView;
 use crate::problem::{Problem, ProblemKind, shorten};
 use crate::router::{Answer, App, Routes};
 use crate::schema::ProblemBody;
+
+/// Keys shown of one limit.
+const TOP: usize = 10;
+const TOP_MAX: usize = 1_000;
 
 pub(crate) fn routes() -> Routes {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(describe))
@@ -60,11 +64,24 @@ struct LimitBody {
     crowded: u64,
     /// The server of a shared limit.
     server: Option<ServerBody>,
+    /// The busiest keys that are remembered, where one limit is described; `null` in lists, and for limits without keys of text.
+    usage: Option<Vec<UsageBody>>,
+}
+
+/// What one key used since it is remembered.
+#[derive(Debug, Serialize, ToSchema)]
+struct UsageBody {
+    /// The key.
+    key: String,
+    /// Permits spent.
+    permits: u64,
+    /// Calls refused.
+    refused: u64,
 }
 
 impl From<LimitView> for LimitBody {
     fn from(limit: LimitView) -> Self {
-        let LimitView { name, kind, settings, stats } = limit;
+        let LimitView { name, kind, settings, stats, .. } = limit;
         let server = settings.url.as_ref().map(|url| {
             // No more of it: a URL may hold a password.
             let scheme = url.expose().split(':').next().unwrap_or_default();
@@ -92,6 +109,7 @@ impl From<LimitView> for LimitBody {
             keys_max: settings.keys_max,
             crowded: stats.crowded,
             server,
+            usage: None,
         }
     }
 }
@@ -119,18 +137,41 @@ async fn list(State(app): State<Arc<App>>, uri: Uri) -> Answer<Json<LimitsListBo
 }
 
 /// Describe a rate limit
+///
+/// With the keys that used it most, by permits spent and calls refused; all remembered keys are looked at for it.
 #[utoipa::path(
     get,
     path = "/api/limits/{name}",
     tag = "limits",
-    params(("name" = String, Path, description = "Name of the limit")),
+    params(
+        ("name" = String, Path, description = "Name of the limit"),
+        ("top" = Option<usize>, Query, description = "How many of the busiest keys, at most 1,000; 10 if left out")
+    ),
     responses(
         (status = 200, description = "The limit", body = LimitBody),
         (status = "4XX", description = "No such limit", body = ProblemBody, content_type = "application/problem+json")
     )
 )]
 async fn describe(State(app): State<Arc<App>>, Name(name): Name, uri: Uri) -> Answer<Json<LimitBody>> {
-    find(&app, &name).map(|limit| Json(limit.into())).map_err(|problem| problem.at(&uri))
+    let describe = || {
+        let top = top(&uri)?;
+        let limit = find(&app, &name)?;
+        let usage = limit.usage.as_ref().map(|usage| {
+            usage(top).into_iter().map(|KeyUsage { key, permits, refused, .. }| UsageBody { key, permits, refused })
+        });
+        let usage = usage.map(Iterator::collect);
+        Ok(Json(LimitBody { usage, ..limit.into() }))
+    };
+    describe().map_err(|problem: Problem| problem.at(&uri))
+}
+
+/// How many keys are asked for.
+fn top(uri: &Uri) -> Result<usize, Problem> {
+    let Some((_, given)) = query(uri, &["top"])?.pop() else { return Ok(TOP) };
+    given.parse().ok().filter(|top| (1..=TOP_MAX).contains(top)).ok_or_else(|| {
+        let detail = format!("`top` must be a whole number from 1 to {TOP_MAX}, not `{}`", shorten(&given));
+        Problem::new(ProblemKind::BadQuery, detail)
+    })
 }
 
 fn find(app: &App, name: &str) -> Result<LimitView, Problem> {

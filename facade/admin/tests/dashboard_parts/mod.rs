@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
-use trimtab_admin::{CallView, Console, LimitView};
+use trimtab_admin::{CallView, Console, LimitView, Usage};
 use trimtab_limit::KeyedLimit;
 use trimtab_lock::{Locks, Loss};
 use trimtab_scheduler::{
@@ -46,7 +46,9 @@ impl Parts {
         let (locks, logins) = (self.locks.clone(), self.logins.clone());
         let limits = move || {
             let (settings, stats) = (logins.settings().clone(), logins.stats());
-            vec![LimitView { name: "logins".to_owned(), kind: "keyed", settings, stats }]
+            let counted = logins.clone();
+            let usage: Option<Usage> = Some(Arc::new(move |top| counted.usage(top)));
+            vec![LimitView { name: "logins".to_owned(), kind: "keyed", settings, stats, usage }]
         };
         let console = console.with_scheduler(self.scheduler.clone()).with_calls(move || vec![call.clone()]);
         console.with_locks(move || vec![locks.clone()]).with_limits(limits)
@@ -198,6 +200,9 @@ pub(crate) fn locks_are_taken_and_limits_shown(browser: &Browser, runtime: &Runt
         "document.querySelector('#limits-table tr[data-key=logins]')?.cells[2].textContent === '3'",
     );
     assert!(cell(browser, "limits-table", "logins", 3).starts_with("1, at most "));
+    press(browser, "Keys of logins");
+    browser.until("its busiest key", "document.querySelector('#limit-keys li code')?.textContent === 'ada'");
+    browser.run("document.querySelector('dialog[open]').close()");
     browser.run("document.getElementById('limits').scrollIntoView()");
     browser.screenshot("limits");
     let errors = browser.errors();

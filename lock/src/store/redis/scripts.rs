@@ -1,6 +1,6 @@
 //! What the server does in one step each: take or join, release to the head, renew, draw a token, leave.
 //!
-//! Keys of a lock: `…{NAME}:held`, a hash of owner and token with the lease as its time to live; `…{NAME}:sharers`, the
+//! Keys of a lock: `…{NAME}:held`, owner and token with the lease as its time to live; `…{NAME}:sharers`, the
 //! owners who hold it together with the end of each one's lease as its score; `…{NAME}:queue`, a list of owners.
 //! Keys of a waiter: its sign of life, holding the length of its lease and its room, and the list on which it is woken.
 
@@ -10,29 +10,39 @@ use redis::{Script, ScriptInvocation, Value};
 
 use crate::error::StoreError;
 
-/// Shared functions. `KEYS`: held, queue, tokens, sharers. ARGV: owner, room (-1 alone, 0 any number, else so many). Numbers
-/// beyond 2^53 do not occur: microseconds reach it in the year 2255.
-const COMMON: &str = r"
+/// `KEYS`: held, queue, tokens, sharers. ARGV: owner, room (-1 alone, 0 any number, else so many).
+const NAMES: &str = r"
 local held, queue, tokens, sharers = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local me, room = ARGV[1], tonumber(ARGV[2])
+";
+
+/// Numbers beyond 2^53 do not occur: microseconds reach it in the year 2255.
+const GRANT: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local ms = math.floor(now / 1000)
-local function alive(owner) return 'trimtab:lock:alive:' .. owner end
-local function wake(owner) return 'trimtab:lock:wake:' .. owner end
-local function forced(owner) return 'trimtab:lock:forced:' .. owner end
 local function grant(owner, lease, room)
   local last = tonumber(redis.call('GET', tokens) or '0')
   local token = string.format('%.0f', math.max(last + 1, now))
   redis.call('SET', tokens, token)
   if room < 0 then
-    redis.call('HSET', held, 'owner', owner, 'token', token)
-    redis.call('PEXPIRE', held, lease)
+    redis.call('SET', held, owner .. ' ' .. token, 'PX', lease)
   else
     redis.call('ZADD', sharers, ms + lease, owner)
     if redis.call('PTTL', sharers) < lease then redis.call('PEXPIRE', sharers, lease) end
   end
   return token
+end
+";
+
+/// Shared functions.
+const COMMON: &str = r"
+local function alive(owner) return 'trimtab:lock:alive:' .. owner end
+local function wake(owner) return 'trimtab:lock:wake:' .. owner end
+local function forced(owner) return 'trimtab:lock:forced:' .. owner end
+local function holder()
+  local value = redis.call('GET', held)
+  if value then return string.match(value, '(%S+) (%S+)') end
 end
 local function shares(owner)
   local score = redis.call('ZSCORE', sharers, owner)
@@ -72,7 +82,7 @@ end
 local function give_back()
   local ours
   if room < 0 then
-    ours = redis.call('HGET', held, 'owner') == me
+    ours = holder() == me
     if ours then redis.call('DEL', held) end
   else
     ours = shares(me)
@@ -84,13 +94,18 @@ local function give_back()
 end
 ";
 
+/// Where nobody holds or waits, which is what most questions find, nothing else is to be known.
+const TAKE_FREE: &str = r"
+if redis.call('EXISTS', held, queue, sharers) == 0 then return {grant(me, tonumber(ARGV[3]), room), 1} end
+";
+
 /// ARGV further: lease, time as alive (0: does not wait). Answers `[token, 1 if full]` or the time left to the holder.
 const TAKE: &str = r"
 local lease, life = tonumber(ARGV[3]), tonumber(ARGV[4])
-local owner = redis.call('HGET', held, 'owner')
+local owner, token = holder()
 if owner == me then
   redis.call('PEXPIRE', held, lease)
-  return {redis.call('HGET', held, 'token'), 1}
+  return {token, 1}
 end
 if room >= 0 and shares(me) then return {grant(me, lease, room), 1} end
 if not owner and redis.call('LLEN', queue) == 0 and fits(room) then return {grant(me, lease, room), 1} end
@@ -99,7 +114,7 @@ if life > 0 then
   if not redis.call('LPOS', queue, me) then redis.call('RPUSH', queue, me) end
   redis.call('PEXPIRE', queue, 600000)
 end
-local token = serve()
+token = serve()
 if token then return {token, 0} end
 if redis.call('EXISTS', held) == 0 and redis.call('LLEN', queue) == 0 and fits(room) then
   return {grant(me, lease, room), 1}
@@ -110,6 +125,17 @@ if left < 0 then
   left = first[2] and tonumber(first[2]) - ms or 0
 end
 return math.max(left, 0)
+";
+
+/// What was held alone, and nobody waits for.
+const RELEASE_UNWANTED: &str = r"
+if room < 0 and redis.call('EXISTS', queue) == 0 then
+  local value = redis.call('GET', held)
+  if value and string.sub(value, 1, #me + 1) == me .. ' ' then
+    redis.call('DEL', held)
+    return 1
+  end
+end
 ";
 
 /// 1 when it was ours, -1 when an operator took it, else 0.
@@ -131,7 +157,7 @@ return ours
 /// ARGV further: lease. 1 when it was ours, -1 when an operator took it, else 0.
 const RENEW: &str = r"
 local lease = tonumber(ARGV[3])
-if room < 0 and redis.call('HGET', held, 'owner') == me then
+if room < 0 and holder() == me then
   redis.call('PEXPIRE', held, lease)
   return 1
 end
@@ -146,14 +172,14 @@ return 0
 
 /// ARGV further: lease. The next token under the same hold of one alone.
 const TOKEN: &str = r"
-if redis.call('HGET', held, 'owner') ~= me then return false end
+if holder() ~= me then return false end
 return grant(me, tonumber(ARGV[3]), -1)
 ";
 
 /// Takes it from all who hold it, leaves word for them, and serves who waits. How many they were.
 const FORCE: &str = r"
 local owners = redis.call('ZRANGEBYSCORE', sharers, '(' .. ms, '+inf')
-local owner = redis.call('HGET', held, 'owner')
+local owner = holder()
 if owner then table.insert(owners, owner) end
 for _, owner in ipairs(owners) do redis.call('SET', forced(owner), '1', 'PX', 7200000) end
 redis.call('DEL', held, sharers)
@@ -180,8 +206,10 @@ pub(super) enum Took {
 
 impl Scripts {
     pub(super) fn new() -> Self {
-        let [take, release, leave, renew, token, force] =
-            [TAKE, RELEASE, LEAVE, RENEW, TOKEN, FORCE].map(|script| Script::new(&format!("{COMMON}{script}")));
+        let script = |parts: &[&str]| Script::new(&parts.concat());
+        let take = script(&[NAMES, GRANT, TAKE_FREE, COMMON, TAKE]);
+        let release = script(&[NAMES, RELEASE_UNWANTED, GRANT, COMMON, RELEASE]);
+        let [leave, renew, token, force] = [LEAVE, RENEW, TOKEN, FORCE].map(|end| script(&[NAMES, GRANT, COMMON, end]));
         Self { take, release, leave, renew, token, force }
     }
 

@@ -8,8 +8,10 @@ use governor::{Quota, RateLimiter};
 use trimtab_config::Secret;
 use trimtab_limit::{KeyedLimit, Limit, LimitSettings, Rate, SharedLimit};
 
-use super::single::runtime;
+use super::single::{runtime, text};
 use crate::frame::{Case, Contender, Measure, Role, Rounds, Turn};
+use crate::memory::Counting;
+use crate::subjects::{child, number};
 
 const KEYS: u64 = 1_000;
 const FLOOD: u64 = 10_000_000;
@@ -49,6 +51,41 @@ fn local(name: &str, what: &str, contenders: Vec<Contender>) -> Case {
     }
 }
 
+/// In a process of its own, whose bytes are counted.
+fn flooded((name, role): (&'static str, Role)) -> Contender {
+    Contender::new(name, role, move |_| {
+        let answer = child(&["lock", "flood", name])?;
+        ["keys", "mib", "time"].iter().map(|key| number(&answer, key)).collect()
+    })
+}
+
+/// What that process does: the most keys and bytes seen, and nanoseconds of a call.
+pub(super) fn flood(account: &Counting, name: &str) -> Result<serde_json::Value, String> {
+    account.start();
+    let started = Instant::now();
+    let (mut keys, mut bytes) = (0, 0);
+    let mut over = |check: &dyn Fn(u64), remembered: &dyn Fn() -> usize| {
+        for key in 0..FLOOD {
+            check(key);
+            if key % 100_000 == 0 || key + 1 == FLOOD {
+                (keys, bytes) = (remembered().max(keys), account.live().max(bytes));
+            }
+        }
+    };
+    match name {
+        "trimtab" => {
+            let limit: KeyedLimit<u64> = KeyedLimit::new("bench", "100/s".parse().map_err(text)?).map_err(text)?;
+            over(&|key| drop(black_box(limit.check(&key))), &|| limit.stats().keys);
+        }
+        _ => {
+            let limit = RateLimiter::dashmap(Quota::per_second(NonZeroU32::new(100).ok_or("a rate")?));
+            over(&|key| drop(black_box(limit.check_key(&key))), &|| limit.len());
+        }
+    }
+    let time = started.elapsed().as_secs_f64() * 1e9 / FLOOD as f64;
+    Ok(serde_json::json!({ "keys": keys, "mib": bytes as f64 / f64::from(1 << 20), "time": time }))
+}
+
 pub(super) fn cases(stores: &[(&'static str, String)]) -> Vec<Case> {
     let mut cases = vec![
         local(
@@ -85,21 +122,10 @@ pub(super) fn cases(stores: &[(&'static str, String)]) -> Vec<Case> {
         ),
         Case {
             name: "limit/flood".into(),
-            what: format!("{FLOOD} distinct keys at 100/s each, room for 100,000"),
+            what: format!("{FLOOD} distinct keys at 100/s each, room for 100,000; bytes by a counting allocator"),
             threads: 1,
-            measures: vec![Measure::lower("keys", "keys"), Measure::lower("time", "ns")],
-            contenders: vec![Contender::new("trimtab", Role::Ours, |_| {
-                let rate = "100/s".parse().map_err(|_| "a rate".to_owned())?;
-                let limit: KeyedLimit<u64> = KeyedLimit::new("bench", rate).map_err(|error| error.to_string())?;
-                let (started, mut most) = (Instant::now(), 0);
-                for key in 0..FLOOD {
-                    let _ = black_box(limit.check(&key));
-                    if key % 1_000_000 == 0 {
-                        most = most.max(limit.stats().keys);
-                    }
-                }
-                Ok(vec![most.max(limit.stats().keys) as f64, started.elapsed().as_secs_f64() * 1e9 / FLOOD as f64])
-            })],
+            measures: vec![Measure::lower("keys", "keys"), Measure::lower("held", "MiB"), Measure::lower("time", "ns")],
+            contenders: [("trimtab", Role::Ours), ("governor DashMap", Role::Peer)].map(flooded).into(),
             rounds: Rounds::Exact(1),
         },
     ];

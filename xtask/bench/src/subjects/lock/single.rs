@@ -32,7 +32,7 @@ async fn rate<F: Future<Output = Result<(), String>>>(
     Ok(vec![done as f64 / started.elapsed().as_secs_f64()])
 }
 
-fn text(error: impl std::fmt::Display) -> String {
+pub(super) fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
