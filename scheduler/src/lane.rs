@@ -10,6 +10,7 @@
 mod choice;
 mod entry;
 mod inner;
+mod rest;
 pub(crate) mod runner;
 mod seat;
 mod slots;
@@ -77,6 +78,13 @@ pub(crate) enum Executor {
     Tasks(runtime::Handle),
     /// Threads of the lane, which enter the runtime so that jobs find its clock.
     Threads { scheduler: Arc<str>, runtime: runtime::Handle, nice: u8 },
+}
+
+impl Executor {
+    fn runtime(&self) -> &runtime::Handle {
+        let (Self::Tasks(runtime) | Self::Threads { runtime, .. }) = self;
+        runtime
+    }
 }
 
 /// What a lane is made of.
@@ -263,6 +271,9 @@ impl Lane {
         let deadline = head.deadline.load(Relaxed);
         if deadline != NEVER {
             head.deadline.store(now.saturating_add(deadline), Relaxed);
+            if let Some(extra) = &head.extra {
+                extra.set_deadline(tokio::time::Instant::now().checked_add(duration(deadline)));
+            }
         }
         let mut after = After::default();
         self.inner.lock().submit(task, room, &self.budget, &mut after);
@@ -309,6 +320,10 @@ impl Lane {
         match head.state().cancel() {
             Cancel::Late => false,
             Cancel::Asked => true,
+            Cancel::Rested => {
+                self.end_rested(task, Cancellation::Asked);
+                true
+            }
             Cancel::Claimed => {
                 head.note_end(self.clock.now());
                 Refusal::Cancelled(Cancellation::Asked).tell(&**task);
@@ -396,7 +411,8 @@ impl Lane {
         let inner::Aborted { queued, started, idle } = self.inner.lock().abort(by);
         let mut left = Leftover::default();
         for task in queued {
-            left.never_started.note(&*task);
+            let tally = if task.head().retries() > 0 { &mut left.cancelled } else { &mut left.never_started };
+            tally.note(&*task);
             Refusal::Cancelled(by).tell(&*task);
         }
         for task in started {
@@ -411,6 +427,10 @@ impl Lane {
                     let mut after = After::default();
                     self.inner.lock().retire_outside(task.head(), &self.budget, &mut after);
                     self.finish(after);
+                }
+                Cancel::Rested => {
+                    left.cancelled.note(&*task);
+                    self.end_rested(&task, by);
                 }
                 // Its runner finds the mark after this poll.
                 Cancel::Asked => left.cancelled.note(&*task),

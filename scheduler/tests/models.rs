@@ -134,6 +134,52 @@ fn a_cancelled_job_ends_once_whoever_has_it() {
 }
 
 #[test]
+fn a_job_that_rests_is_queued_again_or_cancelled_and_never_both() {
+    check(|| {
+        let job = Job::new();
+        assert!(job.state.start());
+        let threads = [
+            thread::spawn({
+                let job = Arc::clone(&job);
+                move || {
+                    // A wake-up of the try that failed.
+                    job.wake();
+                    match job.state.cancel() {
+                        Cancel::Claimed | Cancel::Rested => job.end(),
+                        // Whoever holds the lane's lock claims it.
+                        Cancel::Queued => {
+                            if job.state.start() {
+                                job.end();
+                            }
+                        }
+                        Cancel::Asked | Cancel::Late => {}
+                    }
+                }
+            }),
+            thread::spawn({
+                let job = Arc::clone(&job);
+                move || {
+                    if job.state.again() && job.state.admit() && job.state.resume() {
+                        job.end();
+                    }
+                }
+            }),
+        ];
+        job.touch();
+        if !job.state.rest() {
+            job.end();
+        }
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        // The timer may have rung before the job rested, and the cancel may have come before: then it still rests.
+        let ends = job.ends.load(Ordering::Relaxed);
+        assert_eq!(ends, usize::from(job.state.is_ended()));
+        assert!(ends == 1 || job.state.is_queued() || job.state.is_ready() || job.state.is_resting());
+    });
+}
+
+#[test]
 fn a_ready_job_is_polled_by_its_awaiter_or_by_a_runner() {
     check(|| {
         let job = Job::new();

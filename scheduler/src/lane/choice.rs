@@ -14,9 +14,9 @@ use crate::budget::Budget;
 use crate::ceiling;
 use crate::clock::Nanos;
 use crate::error::Cancellation;
-use crate::job::Cost;
 use crate::job::cell::Task;
 use crate::job::head::Head;
+use crate::job::{Cost, Outcome};
 use crate::lane::LaneKind;
 use crate::queue::{Pick, TURN};
 
@@ -328,19 +328,34 @@ impl Inner {
 
     /// Strikes a job that had started off the books. Its end has been published.
     pub(super) fn retire(&mut self, head: &Head, budget: &Budget, after: &mut After) {
+        self.give_back(head, budget, after);
+        self.unkeep(head);
+        let outcome = head.outcome();
+        self.ledger.count(outcome);
+        self.note_run(head, head.ended(), outcome);
+        self.note_empty(after);
+    }
+
+    /// Takes back the permit and the budget of a job.
+    pub(super) fn give_back(&mut self, head: &Head, budget: &Budget, after: &mut After) {
         self.running -= 1;
         if !head.cost.is_none() {
             self.used = self.used.minus(head.cost);
             after.nudge = budget.release(head.cost).or(after.nudge);
         }
+    }
+
+    /// Strikes a job off those that have started and wait.
+    pub(super) fn unkeep(&mut self, head: &Head) {
         let place = head.kept.load(Relaxed);
         if place > 0 {
             let kept = self.kept.remove(place - 1);
             debug_assert!(kept.is_some() || self.phase == Phase::Closed);
         }
-        let outcome = head.outcome();
-        self.ledger.count(outcome);
-        let ended = head.ended();
+    }
+
+    /// Learns how long a job took that ended, or a try of one that failed.
+    pub(super) fn note_run(&mut self, head: &Head, ended: Nanos, outcome: Outcome) {
         // One that had a permit and was cancelled before its first poll never began.
         let started = Some(head.started.load(Relaxed)).filter(|started| *started > 0).unwrap_or(ended);
         let (waited, ran) = (started.saturating_sub(head.submitted.load(Relaxed)), ended.saturating_sub(started));
@@ -354,7 +369,6 @@ impl Inner {
             let next = ceiling::next(&mut *self.rule, self.ceiling, &window, self.limits.load_max);
             self.ceiling = next.clamp(self.limits.ceiling_min, self.limits.ceiling_max);
         }
-        self.note_empty(after);
     }
 
     /// The same, by somebody who will not choose the next job himself.

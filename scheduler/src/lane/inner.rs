@@ -109,6 +109,9 @@ pub(super) struct Inner {
     /// What each thread runs. Tasks are not seated: a closure may last, and somebody may ask what it is; a poll does not.
     pub(super) seated: Vec<Option<Arc<dyn Task>>>,
     pub(super) running: u32,
+    /// Jobs that wait for their next try, and how many did so far.
+    pub(super) resting: usize,
+    pub(super) retries: u64,
     pub(super) used: Cost,
     pub(super) peak: Cost,
     pub(super) ceiling: u32,
@@ -157,6 +160,8 @@ impl Inner {
             kept: Slots::new(),
             seated: vec![None; if kind == LaneKind::Cpu { runners } else { 0 }],
             running: 0,
+            resting: 0,
+            retries: 0,
             used: Cost::NONE,
             peak: Cost::NONE,
             ceiling,
@@ -189,7 +194,7 @@ impl Inner {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.running == 0 && self.queue.len() == 0
+        self.running == 0 && self.queue.len() == 0 && self.resting == 0
     }
 
     pub(super) fn drain(&mut self, after: &mut After) {
@@ -267,6 +272,8 @@ impl Inner {
             ceiling: self.ceiling,
             rule: self.rule.label(),
             running: self.running,
+            resting: self.resting,
+            retries: self.retries,
             queued: self.queue.len(),
             queued_by_priority: self.queue.live(),
             queued_bytes: trimtab_config::ByteSize::b(self.queue.bytes()),

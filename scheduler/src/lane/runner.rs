@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use tokio::runtime;
 
@@ -154,7 +155,10 @@ impl Lane {
         let Poll::Ready(outcome) = polled else {
             *now = self.clock.now();
             head.busy.fetch_add(now.saturating_sub(before), Relaxed);
-            return self.pend(task, *now);
+            return match head.extra.as_ref().and_then(|extra| extra.take_rest()) {
+                None => self.pend(task, *now),
+                Some(rest) => self.pause(task, rest, *now),
+            };
         };
         *now = head.ended();
         if let Some(kind) = &head.kind {
@@ -184,6 +188,21 @@ impl Lane {
                 Park::Cancel => self.cause().unwrap_or(Cancellation::Asked),
             },
         };
+        head.note_end(now);
+        Refusal::Cancelled(by).tell(&**task);
+        true
+    }
+
+    /// A try has failed, and another follows. True if the job has ended instead.
+    #[cold]
+    fn pause(self: &Arc<Self>, task: &Arc<dyn Task>, rest: Duration, now: Nanos) -> bool {
+        let head = task.head();
+        if let Some(kind) = &head.kind {
+            let run = now.saturating_sub(head.started.load(Relaxed));
+            kind.learn(Taken { run, busy: head.busy.load(Relaxed), memory: None, failed: true });
+        }
+        let Err(by) = self.rest(task, rest, now) else { return false };
+        let by = self.cause().unwrap_or(by);
         head.note_end(now);
         Refusal::Cancelled(by).tell(&**task);
         true
