@@ -123,7 +123,7 @@ pub(crate) struct Lane {
     kind: LaneKind,
     clock: Clock,
     executor: Executor,
-    seats: Arc<Seats>,
+    seats: Arc<Seats<Arc<dyn Task>>>,
     budget: Arc<Budget>,
     lanes: Arc<Lanes>,
     emptied: Notify,
@@ -249,7 +249,7 @@ impl Drop for Room {
 
 impl Lane {
     pub(crate) fn new(plan: Plan<'_>) -> Arc<Self> {
-        let seats = Seats::new(plan.runners);
+        let seats = Arc::new(Seats::new(plan.runners));
         let inner = Inner::new(&plan, Arc::clone(&seats), ceiling::rule(plan.settings));
         let Plan { kind, executor, clock, budget, lanes, .. } = plan;
         Arc::new(Self { kind, clock, executor, seats, budget, lanes, emptied: Notify::new(), inner: Mutex::new(inner) })

@@ -102,15 +102,9 @@ impl Inner {
         }
         let seats = Arc::clone(&self.seats);
         let mut tray = seats.all[seat].tray.lock();
-        for _ in 0..more {
-            let Some(task) = self.choose(now, budget, after) else { break };
-            tray.next.push_back(task);
-        }
-        if !tray.next.is_empty() && !tray.lent {
-            tray.lent = true;
-            self.lent += 1;
-        }
-        tray.lent
+        let lends = tray.fill((0..more).map_while(|_| self.choose(now, budget, after)));
+        self.lent += usize::from(lends);
+        tray.is_lent()
     }
 
     /// The same as the runner gives way to others.
@@ -141,20 +135,15 @@ impl Inner {
     ) {
         let seats = Arc::clone(&self.seats);
         let mut tray = seats.all[seat].tray.lock();
-        if tray.lent {
-            tray.lent = false;
-            self.lent -= 1;
-        }
-        if tray.polls > 0 {
-            let poll = tray.busy as f64 / f64::from(tray.polls);
+        self.lent -= usize::from(tray.unlend());
+        if let Some(poll) = tray.poll() {
             self.poll += (poll - self.poll) / 4.0;
-            (tray.polls, tray.busy) = (0, 0);
         }
-        while let Some(task) = tray.next.pop_back() {
+        for task in tray.unpolled() {
             self.ready[task.head().priority as usize].push_front(task);
             self.ready_len += 1;
         }
-        for task in tray.done.drain(..) {
+        for task in tray.ended() {
             self.retire(task.head(), budget, after);
             gone.push(task);
         }
@@ -164,8 +153,7 @@ impl Inner {
     pub(super) fn reap(&mut self, gone: &mut Vec<Arc<dyn Task>>, budget: &Budget, after: &mut After) -> bool {
         let before = gone.len();
         for seat in &*Arc::clone(&self.seats).all {
-            let mut tray = seat.tray.lock();
-            for task in tray.done.drain(..) {
+            for task in seat.tray.lock().ended() {
                 self.retire(task.head(), budget, after);
                 gone.push(task);
             }
@@ -175,23 +163,9 @@ impl Inner {
 
     /// Takes half of what lies on another runner's tray.
     pub(super) fn steal(&mut self, seat: usize) -> Option<Arc<dyn Task>> {
-        let seats = Arc::clone(&self.seats);
-        for other in (0..seats.all.len()).filter(|other| *other != seat) {
-            let mut theirs = seats.all[other].tray.lock();
-            let half = theirs.next.len() / 2;
-            let mut taken = theirs.next.split_off(half);
-            drop(theirs);
-            if let Some(first) = taken.pop_front() {
-                let mut mine = seats.all[seat].tray.lock();
-                mine.next.extend(taken);
-                if !mine.next.is_empty() && !mine.lent {
-                    mine.lent = true;
-                    self.lent += 1;
-                }
-                return Some(first);
-            }
-        }
-        None
+        let (first, lends) = self.seats.steal(seat)?;
+        self.lent += usize::from(lends);
+        Some(first)
     }
 
     /// The next job that may be polled: ready, with a permit and its budget.

@@ -124,7 +124,7 @@ pub(super) struct Inner {
     /// Jobs that find a permit free are ready at once, and whoever awaits them may poll them first.
     pub(super) starts_at_once: bool,
     pub(super) spawned: usize,
-    pub(super) seats: Arc<Seats>,
+    pub(super) seats: Arc<Seats<Arc<dyn Task>>>,
     pub(super) idle: Vec<u32>,
     pub(super) is_idle: Vec<bool>,
     /// Trays that hold more than their runner polls.
@@ -142,7 +142,7 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    pub(super) fn new(plan: &Plan<'_>, seats: Arc<Seats>, rule: Box<dyn Ceiling>) -> Self {
+    pub(super) fn new(plan: &Plan<'_>, seats: Arc<Seats<Arc<dyn Task>>>, rule: Box<dyn Ceiling>) -> Self {
         let Plan { kind, settings, ceiling, limit, .. } = *plan;
         let (budget, load) = (&plan.budget, Arc::clone(&plan.load));
         let runners = seats.all.len();
@@ -219,7 +219,7 @@ impl Inner {
         started.extend(self.ready.iter_mut().flat_map(std::mem::take));
         (self.ready_len, self.shells) = (0, 0);
         for seat in &self.seats.all {
-            started.extend(seat.tray.lock().next.drain(..));
+            started.extend(seat.tray.lock().unpolled());
         }
         started.extend(self.seated.iter().flatten().cloned());
         let idle = std::iter::from_fn(|| self.take_idle()).collect();
@@ -305,7 +305,7 @@ impl Inner {
     pub(super) fn on_trays(&self) -> Vec<Arc<dyn Task>> {
         let mut all: Vec<Arc<dyn Task>> = Vec::new();
         for seat in &self.seats.all {
-            all.extend(seat.tray.lock().next.iter().filter(|task| is_listed(task)).cloned());
+            all.extend(seat.tray.lock().iter().filter(|task| is_listed(task)).cloned());
         }
         all
     }

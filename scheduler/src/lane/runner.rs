@@ -96,14 +96,7 @@ impl Runner {
 
     /// Lays down what has ended, and takes what is next, if nothing more important waits in the lane.
     fn take_from_tray(&mut self) -> Option<Arc<dyn Task>> {
-        let mut tray = self.lane.seats.all[self.seat].tray.lock();
-        if let Some((last, busy)) = self.last.take() {
-            tray.done.push(last);
-            tray.polls += 1;
-            tray.busy += busy;
-        }
-        let level = tray.next.front()?.head().priority as u8;
-        if level > self.lane.seats.urgent.load(Relaxed) { None } else { tray.next.pop_front() }
+        self.lane.seats.take(self.seat, self.last.take(), |task| task.head().priority as u8)
     }
 
     fn run(&mut self, task: Arc<dyn Task>) {
@@ -127,8 +120,10 @@ impl Runner {
     fn give_way(&mut self) {
         {
             let mut tray = self.lane.seats.all[self.seat].tray.lock();
-            tray.done.extend(self.last.take().map(|(last, _)| last));
-            if tray.done.is_empty() && tray.next.is_empty() {
+            if let Some((last, busy)) = self.last.take() {
+                tray.lay(last, busy);
+            }
+            if tray.is_empty() {
                 return;
             }
         }
