@@ -412,7 +412,9 @@ impl Lane {
 
     /// Ends every job that it can, and takes no more. What runs on a thread cannot be interrupted: it ends when it ends.
     pub(crate) fn abort(self: &Arc<Self>, by: Cancellation) -> Leftover {
-        let inner::Aborted { queued, started, idle } = self.inner.lock().abort(by);
+        let mut after = After::default();
+        let inner::Aborted { queued, started, idle } = self.inner.lock().abort(by, &self.budget, &mut after);
+        self.finish(after);
         let mut left = Leftover::default();
         for task in queued {
             let tally = if task.head().retries() > 0 { &mut left.cancelled } else { &mut left.never_started };

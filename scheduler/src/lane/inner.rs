@@ -206,8 +206,12 @@ impl Inner {
     }
 
     /// Takes everything off. What runs on a thread stays seated until it ends.
-    pub(super) fn abort(&mut self, by: Cancellation) -> Aborted {
+    pub(super) fn abort(&mut self, by: Cancellation, budget: &Budget, after: &mut After) -> Aborted {
         self.phase = Phase::Closed;
+        if std::mem::take(&mut self.blocked) {
+            // Other lanes may live on, and would wait behind this one for ever.
+            after.nudge = budget.leave(self.kind);
+        }
         self.cause.get_or_insert(by);
         self.promised.waiting.clear();
         let queued = self.queue.drain();
