@@ -4,13 +4,10 @@
 //! large job of one lane is not starved by small ones of another. A release tells the first lane in the queue to look again.
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-
-use parking_lot::Mutex;
 
 use crate::job::Cost;
 use crate::lane::LaneKind;
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering::SeqCst};
 
 /// One resource: what there is, what is taken, and the most that ever was.
 #[derive(Debug)]
@@ -25,13 +22,18 @@ impl Stock {
         Self { total: AtomicU64::new(total), used: AtomicU64::new(0), peak: AtomicU64::new(0) }
     }
 
-    /// Never shows more than there is, not even for a moment.
     fn take(&self, amount: u64) -> bool {
-        if amount == 0 {
-            return true;
-        }
+        amount == 0 || self.take_from(self.used.load(SeqCst), amount)
+    }
+
+    /// The same with a look that an exchange makes, so that whoever gives back later sees what this thread wrote before.
+    fn take_last(&self, amount: u64) -> bool {
+        amount == 0 || self.take_from(self.used.fetch_add(0, SeqCst), amount)
+    }
+
+    /// Never shows more than there is, not even for a moment.
+    fn take_from(&self, mut used: u64, amount: u64) -> bool {
         let total = self.total.load(SeqCst);
-        let mut used = self.used.load(SeqCst);
         loop {
             let next = used.saturating_add(amount);
             if next > total {
@@ -87,8 +89,8 @@ impl Budget {
     /// Takes both, or nothing. What it takes for a moment others may miss, so that only one at a time may do it.
     fn take_both(&self, cost: Cost) -> bool {
         let milli = u64::from(cost.milli());
-        let taken = self.milli.take(milli);
-        if taken && !self.memory.take(cost.memory_bytes()) {
+        let taken = self.milli.take_last(milli);
+        if taken && !self.memory.take_last(cost.memory_bytes()) {
             self.milli.release(milli);
             return false;
         }
@@ -156,32 +158,5 @@ impl Budget {
         self.milli.total.store(u64::from(total.milli()), SeqCst);
         self.memory.total.store(total.memory_bytes(), SeqCst);
         self.next()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_large_job_of_one_lane_is_not_overtaken_by_small_ones_of_another() {
-        let budget = Budget::new(Cost::cpu(2.0));
-        assert!(budget.take(LaneKind::Io, Cost::cpu(1.0)));
-        assert!(!budget.take(LaneKind::Cpu, Cost::cpu(2.0)));
-        assert!(!budget.take(LaneKind::Io, Cost::cpu(0.5)), "there is room, but the other lane was first");
-        assert_eq!(budget.release(Cost::cpu(1.0)), Some(LaneKind::Cpu));
-        assert!(budget.take(LaneKind::Cpu, Cost::cpu(2.0)));
-        assert_eq!(budget.release(Cost::cpu(2.0)), Some(LaneKind::Io));
-        assert_eq!(budget.leave(LaneKind::Io), None);
-        assert_eq!(budget.usage(), (Cost::cpu(2.0), Cost::NONE, Cost::cpu(2.0)));
-    }
-
-    #[test]
-    fn a_lane_that_no_longer_waits_lets_the_next_one_look() {
-        let budget = Budget::new(Cost::cpu(1.0));
-        assert!(!budget.take(LaneKind::Io, Cost::cpu(1.5)));
-        assert!(!budget.take(LaneKind::Cpu, Cost::cpu(1.0)));
-        assert_eq!(budget.leave(LaneKind::Io), Some(LaneKind::Cpu));
-        assert!(budget.take(LaneKind::Cpu, Cost::cpu(1.0)));
     }
 }

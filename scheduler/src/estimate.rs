@@ -166,7 +166,7 @@ fn off(learned: &Learned) -> Option<(Cost, Cost)> {
 pub struct KindStats {
     /// Its name.
     pub name: String,
-    /// Jobs that ended after they ran.
+    /// Jobs that ended after they ran, each try of those that were tried again for itself.
     pub ended: u64,
     /// Those of them that failed or panicked.
     pub failed: u64,

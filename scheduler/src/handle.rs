@@ -100,6 +100,11 @@ impl<T> Handle<T> {
         self.job.head().extra.as_ref().and_then(|extra| extra.progress())
     }
 
+    /// How often it was tried again; see [`Job::io_retry`](crate::Job::io_retry).
+    pub fn retries(&self) -> u32 {
+        self.job.head().retries()
+    }
+
     /// How long it waited for its turn; until now, if it still does.
     pub fn waited(&self) -> Duration {
         self.job.head().waited()

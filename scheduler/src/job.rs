@@ -4,12 +4,14 @@
 //! `Job::process` (feature `process`) the name of a function. The rest
 //! is optional: how important it is, what it costs, when it stops mattering, what kind of work it is.
 
+pub(crate) mod attempts;
 pub(crate) mod cell;
 pub(crate) mod head;
 pub(crate) mod state;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::future::{Ready, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -19,9 +21,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use trimtab_config::ByteSize;
 
 use crate::lane::LaneKind;
+use crate::retry::{Classify, Retry};
+pub use attempts::Attempts;
 use cell::Judge;
 pub use head::{Outcome, Status};
 
@@ -132,12 +137,22 @@ impl fmt::Display for Cost {
     }
 }
 
+/// How long a job that failed rests before it is tried again.
+#[derive(Debug, Default)]
+struct Rest {
+    wanted: Option<Duration>,
+    deadline: Option<Instant>,
+}
+
 /// What only some jobs have; shared by the job, its handle and its [`JobContext`].
 #[derive(Debug, Default)]
 pub(crate) struct Extra {
     /// Thousandths, plus one; 0 for "nothing said".
     progress: AtomicU32,
     cancelled: AtomicBool,
+    retries: AtomicU32,
+    /// What a try that failed asks the lane for, and until when there may be another.
+    rest: Mutex<Rest>,
     tags: Mutex<Vec<(Cow<'static, str>, String)>>,
     #[cfg(feature = "process")]
     pub(crate) process: Option<Box<crate::process::Link>>,
@@ -158,6 +173,35 @@ impl Extra {
         self.cancelled.store(true, Relaxed);
     }
 
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Relaxed)
+    }
+
+    pub(crate) fn retries(&self) -> u32 {
+        self.retries.load(Relaxed)
+    }
+
+    pub(crate) fn set_deadline(&self, deadline: Option<Instant>) {
+        self.rest.lock().deadline = deadline;
+    }
+
+    /// Asks the lane for a rest, unless the job's deadline comes before it is over.
+    fn ask_rest(&self, delay: Duration) -> bool {
+        let mut rest = self.rest.lock();
+        let in_time = rest.deadline.is_none_or(|deadline| deadline.saturating_duration_since(Instant::now()) > delay);
+        if in_time {
+            rest.wanted = Some(delay);
+        }
+        in_time
+    }
+
+    /// Takes what a try asked for, which counts as another one from now on.
+    pub(crate) fn take_rest(&self) -> Option<Duration> {
+        let wanted = self.rest.lock().wanted.take();
+        self.retries.fetch_add(u32::from(wanted.is_some()), Relaxed);
+        wanted
+    }
+
     pub(crate) fn tags(&self) -> Vec<(Cow<'static, str>, String)> {
         self.tags.lock().clone()
     }
@@ -176,7 +220,12 @@ impl JobContext {
 
     /// Whether somebody asked to cancel the job. A closure cannot be interrupted: it should look here now and then.
     pub fn is_cancelled(&self) -> bool {
-        self.0.cancelled.load(Relaxed)
+        self.0.is_cancelled()
+    }
+
+    /// How often the job was tried before: 0 in its first try.
+    pub fn retries(&self) -> u32 {
+        self.0.retries()
     }
 }
 
@@ -314,6 +363,60 @@ impl Job<std::future::Ready<()>> {
     pub fn memory_with<F: Future>(work: impl FnOnce(JobContext) -> F) -> Job<F> {
         let extra = Arc::new(Extra::default());
         Job::on(LaneKind::Memory, work(JobContext(Arc::clone(&extra))), Some(extra))
+    }
+
+    /// Work like that of [`Job::io`], tried again while `retry` allows it. `work` makes the future of each try.
+    ///
+    /// Between two tries the job *rests*: it holds no permit and no budget, then queues again with its priority, as one that
+    /// has just come. It stays one job with one result, that of its last try, and an `Err` of that is a failure. It is not
+    /// tried again where the rest would outlast its [`deadline`](Job::deadline), nor once somebody asked to cancel it.
+    /// Panics end it, unless [`Retry::panics`] says otherwise. [`Status`], times and learned costs are those of the try.
+    ///
+    /// The back-off, the limit of time and the shared budget are those of the [`Retry`], which also counts. The runtime
+    /// must have its clock (`enable_time`): without, a job that would rest is cancelled.
+    ///
+    /// ```
+    /// use trimtab_scheduler::{Job, Retry, RetrySettings, Scheduler};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let scheduler = Scheduler::new("app")?;
+    /// let retry = Retry::new("feed", RetrySettings::default())?;
+    /// let feed = scheduler.submit(Job::io_retry(&retry, |context| async move {
+    ///     if context.retries() < 2 { Err("busy") } else { Ok(7) }
+    /// }));
+    /// assert_eq!(feed.await?, Ok(7));
+    /// # Ok(()) }
+    /// ```
+    pub fn io_retry<W, F, T, E, C>(retry: &Retry<C>, work: W) -> Job<Attempts<W, F, C>>
+    where
+        W: FnMut(JobContext) -> F,
+        F: Future<Output = Result<T, E>>,
+        C: Classify<E> + Clone,
+    {
+        Attempts::job(LaneKind::Io, retry, work)
+    }
+
+    /// Like [`Job::io_retry`], for closures as in [`Job::cpu`].
+    pub fn cpu_retry<W, T, E, C>(
+        retry: &Retry<C>,
+        mut work: W,
+    ) -> Job<Attempts<impl FnMut(JobContext) -> Ready<Result<T, E>> + use<W, T, E, C>, Ready<Result<T, E>>, C>>
+    where
+        W: FnMut(JobContext) -> Result<T, E>,
+        C: Classify<E> + Clone,
+    {
+        Attempts::job(LaneKind::Cpu, retry, move |context| ready(work(context)))
+    }
+
+    /// Like [`Job::io_retry`], for futures as in [`Job::memory`].
+    pub fn memory_retry<W, F, T, E, C>(retry: &Retry<C>, work: W) -> Job<Attempts<W, F, C>>
+    where
+        W: FnMut(JobContext) -> F,
+        F: Future<Output = Result<T, E>>,
+        C: Classify<E> + Clone,
+    {
+        Attempts::job(LaneKind::Memory, retry, work)
     }
 }
 

@@ -10,6 +10,7 @@
 mod choice;
 mod entry;
 mod inner;
+mod rest;
 pub(crate) mod runner;
 mod seat;
 mod slots;
@@ -89,6 +90,13 @@ pub(crate) enum Executor {
     Threads { scheduler: Arc<str>, runtime: runtime::Handle, nice: u8 },
 }
 
+impl Executor {
+    fn runtime(&self) -> &runtime::Handle {
+        let (Self::Tasks(runtime) | Self::Threads { runtime, .. }) = self;
+        runtime
+    }
+}
+
 /// What a lane is made of.
 pub(crate) struct Plan<'a> {
     pub(crate) kind: LaneKind,
@@ -128,7 +136,7 @@ pub(crate) struct Lane {
     kind: LaneKind,
     clock: Clock,
     executor: Executor,
-    seats: Arc<Seats>,
+    seats: Arc<Seats<Arc<dyn Task>>>,
     budget: Arc<Budget>,
     lanes: Arc<Lanes>,
     emptied: Notify,
@@ -162,6 +170,10 @@ impl Queued for Arc<dyn Task> {
 
     fn live(&self) -> bool {
         self.head().state().is_queued()
+    }
+
+    fn prefetch(&self) {
+        Task::prefetch(&**self);
     }
 }
 
@@ -256,7 +268,7 @@ impl Drop for Room {
 
 impl Lane {
     pub(crate) fn new(plan: Plan<'_>) -> Arc<Self> {
-        let seats = Seats::new(plan.runners);
+        let seats = Arc::new(Seats::new(plan.runners));
         let inner = Inner::new(&plan, Arc::clone(&seats), ceiling::rule(plan.settings));
         let Plan { kind, executor, clock, budget, lanes, .. } = plan;
         Arc::new(Self {
@@ -295,6 +307,9 @@ impl Lane {
         let deadline = head.deadline.load(Relaxed);
         if deadline != NEVER {
             head.deadline.store(now.saturating_add(deadline), Relaxed);
+            if let Some(extra) = &head.extra {
+                extra.set_deadline(tokio::time::Instant::now().checked_add(duration(deadline)));
+            }
         }
         let mut after = After::default();
         self.inner.lock().submit(task, room, &self.budget, &mut after);
@@ -341,6 +356,10 @@ impl Lane {
         match head.state().cancel() {
             Cancel::Late => false,
             Cancel::Asked => true,
+            Cancel::Rested => {
+                self.end_rested(task, Cancellation::Asked);
+                true
+            }
             Cancel::Claimed => {
                 head.note_end(self.clock.now());
                 Refusal::Cancelled(Cancellation::Asked).tell(&**task);
@@ -425,10 +444,13 @@ impl Lane {
 
     /// Ends every job that it can, and takes no more. What runs on a thread cannot be interrupted: it ends when it ends.
     pub(crate) fn abort(self: &Arc<Self>, by: Cancellation) -> Leftover {
-        let inner::Aborted { queued, started, idle } = self.inner.lock().abort(by);
+        let mut after = After::default();
+        let inner::Aborted { queued, started, idle } = self.inner.lock().abort(by, &self.budget, &mut after);
+        self.finish(after);
         let mut left = Leftover::default();
         for task in queued {
-            left.never_started.note(&*task);
+            let tally = if task.head().retries() > 0 { &mut left.cancelled } else { &mut left.never_started };
+            tally.note(&*task);
             Refusal::Cancelled(by).tell(&*task);
         }
         for task in started {
@@ -443,6 +465,10 @@ impl Lane {
                     let mut after = After::default();
                     self.inner.lock().retire_outside(task.head(), &self.budget, &mut after);
                     self.finish(after);
+                }
+                Cancel::Rested => {
+                    left.cancelled.note(&*task);
+                    self.end_rested(&task, by);
                 }
                 // Its runner finds the mark after this poll.
                 Cancel::Asked => left.cancelled.note(&*task),

@@ -4,7 +4,7 @@
 //!
 //! | module | idea |
 //! |---|---|
-//! | [`job`] | work, and what the scheduler should know about it; inside, who owns a job (`job/state`) and its one allocation (`job/cell`) |
+//! | [`job`] | work, and what the scheduler should know about it; inside, who owns a job (`job/state`), its one allocation (`job/cell`), and its tries (`job/attempts`) |
 //! | [`handle`], [`group`], [`background`] | one job, a set of jobs, jobs known by a number |
 //! | [`scheduler`] | lanes under one name and one budget |
 //! | [`lane`] | a queue, a ceiling, a budget; inside, the books (`lane/inner`) and what polls (`lane/runner`) |
@@ -52,7 +52,7 @@ pub use drain::DrainReport;
 pub use error::{JobError, SchedulerError};
 pub use group::Group;
 pub use handle::{Handle, JobId};
-pub use job::{Cost, Job, JobContext, Outcome, Priority, Status};
+pub use job::{Attempts, Cost, Job, JobContext, Outcome, Priority, Status};
 pub use lane::LaneKind;
 #[cfg(feature = "process")]
 pub use process::{ProcessFault, Workers, config::WorkerSettings};

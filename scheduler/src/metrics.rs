@@ -7,6 +7,8 @@
 //! | name | kind | labels | unit |
 //! |---|---|---|---|
 //! | `trimtab_scheduler_running`, `…_ceiling` | gauge | scheduler, lane | jobs |
+//! | `trimtab_scheduler_resting` | gauge | scheduler, lane | jobs that wait for their next try |
+//! | `trimtab_scheduler_retries_total` | counter | scheduler, lane | tries after a job's first |
 //! | `trimtab_scheduler_queued` | gauge | scheduler, lane, priority | jobs |
 //! | `trimtab_scheduler_queued_bytes` | gauge | scheduler, lane | bytes |
 //! | `trimtab_scheduler_callers_waiting` | gauge | scheduler, lane | callers |
@@ -30,6 +32,10 @@ use crate::stats::{LaneStats, SchedulerStats};
 pub const RUNNING: &str = "trimtab_scheduler_running";
 /// How many may run at the same time.
 pub const CEILING: &str = "trimtab_scheduler_ceiling";
+/// Jobs whose last try failed, and that will be tried again.
+pub const RESTING: &str = "trimtab_scheduler_resting";
+/// Tries after the first of a job.
+pub const RETRIES: &str = "trimtab_scheduler_retries_total";
 /// Jobs that wait for their turn, by priority.
 pub const QUEUED: &str = "trimtab_scheduler_queued";
 /// Bytes that queued jobs hold.
@@ -72,10 +78,11 @@ struct Handles {
 
 #[derive(Debug)]
 struct Lane {
-    gauges: [Gauge; 4],
+    gauges: [Gauge; 5],
     budget: [Gauge; 4],
     queued: [Gauge; 5],
     submitted: Counter,
+    retries: Counter,
     ended: [(Outcome, Counter); 7],
     waits: [Gauge; 3],
     runs: [Gauge; 3],
@@ -97,12 +104,13 @@ impl Lane {
         };
         let none = crate::stats::Ledger::default();
         Self {
-            gauges: [RUNNING, CEILING, QUEUED_BYTES, CALLERS_WAITING].map(gauge),
+            gauges: [RUNNING, RESTING, CEILING, QUEUED_BYTES, CALLERS_WAITING].map(gauge),
             budget: budget(&scheduler, lane),
             queued: Priority::ALL.map(|priority| {
                 gauge!(QUEUED, "scheduler" => scheduler.clone(), "lane" => lane, "priority" => priority.label())
             }),
             submitted: counter!(SUBMITTED, "scheduler" => scheduler.clone(), "lane" => lane),
+            retries: counter!(RETRIES, "scheduler" => scheduler.clone(), "lane" => lane),
             ended: none.by_outcome().map(|(outcome, _)| {
                 let label = outcome.label();
                 (outcome, counter!(ENDED, "scheduler" => scheduler.clone(), "lane" => lane, "outcome" => label))
@@ -114,11 +122,13 @@ impl Lane {
 
     fn publish(&self, stats: &LaneStats) {
         let bytes = stats.queued_bytes.as_u64() as f64;
-        set(&self.gauges, [f64::from(stats.running), f64::from(stats.ceiling), bytes, stats.callers_waiting as f64]);
+        let [running, ceiling] = [stats.running, stats.ceiling].map(f64::from);
+        set(&self.gauges, [running, stats.resting as f64, ceiling, bytes, stats.callers_waiting as f64]);
         let memory = [stats.memory_used, stats.memory_limit].map(|bytes| bytes.as_u64() as f64);
         set(&self.budget, [stats.cpu_used, stats.cpu_limit, memory[0], memory[1]]);
         set(&self.queued, stats.queued_by_priority.map(|count| count as f64));
         self.submitted.absolute(stats.ledger.submitted);
+        self.retries.absolute(stats.retries);
         for ((_, counter), (_, count)) in self.ended.iter().zip(stats.ledger.by_outcome()) {
             counter.absolute(count);
         }
@@ -156,6 +166,8 @@ impl Meters {
 
 fn describe() {
     describe_gauge!(RUNNING, Unit::Count, "Jobs that have started");
+    describe_gauge!(RESTING, Unit::Count, "Jobs that wait for their next try");
+    describe_counter!(RETRIES, Unit::Count, "Tries after the first of a job");
     describe_gauge!(CEILING, Unit::Count, "How many jobs may run at the same time");
     describe_gauge!(QUEUED, Unit::Count, "Jobs that wait for their turn");
     describe_gauge!(QUEUED_BYTES, Unit::Bytes, "Bytes that queued jobs hold");

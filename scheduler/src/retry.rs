@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
+use trimtab_config::Delays;
 
 use crate::manners::config::{RetrySettings, check};
 use crate::manners::metrics::Meters;
@@ -106,6 +107,14 @@ pub struct Retry<C = Transient> {
     inner: Arc<Inner>,
     classify: C,
     idempotent: bool,
+    panics: bool,
+}
+
+/// The tries of one call, from its first failure on.
+#[derive(Debug)]
+pub(crate) struct Tries {
+    start: Instant,
+    delays: Delays,
 }
 
 struct Inner {
@@ -157,19 +166,26 @@ impl Retry {
             denied: AtomicU64::new(0),
             meters: Meters::default(),
         };
-        Ok(Self { inner: Arc::new(inner), classify: Transient, idempotent })
+        Ok(Self { inner: Arc::new(inner), classify: Transient, idempotent, panics: false })
     }
 }
 
 impl<C> Retry<C> {
     /// The same with another classifier.
     pub fn classify<K>(&self, classify: K) -> Retry<K> {
-        Retry { inner: self.inner.clone(), classify, idempotent: self.idempotent }
+        Retry { inner: self.inner.clone(), classify, idempotent: self.idempotent, panics: self.panics }
     }
 
     /// The same for calls that may be made twice, or not: a hint for each kind of call, sharing everything else.
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.idempotent = idempotent;
+        self
+    }
+
+    /// Whether a job that panics is tried again like one that failed; see [`Job::io_retry`](crate::Job::io_retry). Of the calls of
+    /// a chain, panics always pass through. Default: false.
+    pub fn panics(mut self, panics: bool) -> Self {
+        self.panics = panics;
         self
     }
 
@@ -201,39 +217,76 @@ impl<C> Retry<C> {
         self.inner.meters.retry(&self.stats());
     }
 
+    /// A call that was never made before begins.
+    pub(crate) fn begin(&self) {
+        self.inner.budget.deposit();
+    }
+
+    pub(crate) fn of_panics(&self) -> bool {
+        self.panics
+    }
+
+    /// When to make a failed call again; `None` to let it be.
+    pub(crate) fn next(&self, tries: &mut Option<Tries>, verdict: Verdict) -> Option<Duration> {
+        let inner = &*self.inner;
+        let not_before = match verdict {
+            Verdict::NotBegun(not_before) => not_before,
+            Verdict::Again(not_before) if self.idempotent => not_before,
+            Verdict::Again(_) | Verdict::Final => return None,
+        };
+        // Counted from here, so that a call that works pays for no look at the clock.
+        let Tries { start, delays } =
+            tries.get_or_insert_with(|| Tries { start: Instant::now(), delays: inner.settings.backoff.delays() });
+        let delay = delays.next().map(|delay| delay.max(not_before.unwrap_or_default()));
+        let in_time = |delay: &Duration| {
+            inner.settings.give_up_after.is_none_or(|limit| start.elapsed().saturating_add(*delay) <= limit.get())
+        };
+        let Some(delay) = delay.filter(in_time) else {
+            self.gave_up();
+            return None;
+        };
+        if !inner.budget.withdraw() {
+            inner.denied.fetch_add(1, Relaxed);
+            return None;
+        }
+        Some(delay)
+    }
+
+    pub(crate) fn gave_up(&self) {
+        self.inner.gave_up.fetch_add(1, Relaxed);
+    }
+
+    /// Another try begins.
+    pub(crate) fn retried(&self) {
+        self.inner.retries.fetch_add(1, Relaxed);
+    }
+
+    /// Another try worked.
+    pub(crate) fn recovered(&self) {
+        self.inner.recovered.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn verdict<E>(&self, error: &CallError<E>) -> Verdict
+    where
+        C: Classify<E>,
+    {
+        self.classify.classify(error)
+    }
+
     async fn again<T, E, F, Fut>(&self, call: F, mut error: CallError<E>) -> Result<T, CallError<E>>
     where
         C: Classify<E>,
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, CallError<E>>>,
     {
-        let inner = &*self.inner;
-        // Counted from here, so that a call that works pays for no look at the clock.
-        let start = Instant::now();
-        let mut delays = inner.settings.backoff.delays();
+        let mut tries = None;
         loop {
-            let not_before = match self.classify.classify(&error) {
-                Verdict::NotBegun(not_before) => not_before,
-                Verdict::Again(not_before) if self.idempotent => not_before,
-                Verdict::Again(_) | Verdict::Final => return Err(error),
-            };
-            let delay = delays.next().map(|delay| delay.max(not_before.unwrap_or_default()));
-            let in_time = |delay: &Duration| {
-                inner.settings.give_up_after.is_none_or(|limit| start.elapsed().saturating_add(*delay) <= limit.get())
-            };
-            let Some(delay) = delay.filter(in_time) else {
-                inner.gave_up.fetch_add(1, Relaxed);
-                return Err(error);
-            };
-            if !inner.budget.withdraw() {
-                inner.denied.fetch_add(1, Relaxed);
-                return Err(error);
-            }
+            let Some(delay) = self.next(&mut tries, self.verdict(&error)) else { return Err(error) };
             tokio::time::sleep(delay).await;
-            inner.retries.fetch_add(1, Relaxed);
+            self.retried();
             match call().await {
                 Ok(value) => {
-                    inner.recovered.fetch_add(1, Relaxed);
+                    self.recovered();
                     return Ok(value);
                 }
                 Err(next) => error = next,
@@ -248,7 +301,7 @@ impl<T: Send, E: Send, C: Classify<E>> Manner<T, E> for Retry<C> {
         F: Fn() -> Fut + Copy + Send + Sync,
         Fut: Future<Output = Result<T, CallError<E>>> + Send,
     {
-        self.inner.budget.deposit();
+        self.begin();
         match call().await {
             Ok(value) => Ok(value),
             Err(error) => self.again(call, error).await,

@@ -11,7 +11,8 @@ use crate::lane::LaneKind;
 
 /// The books of a lane: every submitted job ends in exactly one row.
 ///
-/// `submitted == done + failed + panicked + cancelled + rejected + shed + expired` as soon as nothing is queued or running.
+/// `submitted == done + failed + panicked + cancelled + rejected + shed + expired` as soon as nothing is queued, running or
+/// resting.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Ledger {
@@ -64,7 +65,7 @@ impl Ledger {
         self.by_outcome().iter().map(|(_, count)| count).sum()
     }
 
-    /// Jobs that are queued or running.
+    /// Jobs that are queued, running or resting.
     pub fn open(&self) -> u64 {
         self.submitted - self.ended()
     }
@@ -96,6 +97,10 @@ pub struct LaneStats {
     pub rule: &'static str,
     /// Jobs that have started.
     pub running: u32,
+    /// Jobs whose last try failed, and that will be tried again.
+    pub resting: usize,
+    /// How often jobs were tried again; the books count a job once, however often it is tried.
+    pub retries: u64,
     /// Jobs that wait for their turn.
     pub queued: usize,
     /// The same from critical to background.
@@ -124,7 +129,7 @@ pub struct LaneStats {
     pub ledger: Ledger,
 }
 
-/// A job that is queued or running.
+/// A job that is queued, running or resting.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct JobStats {
@@ -138,6 +143,10 @@ pub struct JobStats {
     pub priority: crate::Priority,
     /// Whether it has started.
     pub running: bool,
+    /// Whether a try failed, and the next has not come yet.
+    pub resting: bool,
+    /// How often it was tried again.
+    pub retries: u32,
     /// How long it waited, or waits, for its turn.
     pub waited: std::time::Duration,
     /// How long it has been running.

@@ -68,6 +68,8 @@ pub enum Status {
     Queued,
     /// It has started.
     Running,
+    /// A try failed, and the next has not come yet; see [`Job::io_retry`](crate::Job::io_retry).
+    Resting,
     /// It has ended.
     Ended(Outcome),
 }
@@ -191,6 +193,8 @@ impl Head {
             Status::Ended(self.outcome())
         } else if self.state.is_queued() {
             Status::Queued
+        } else if self.state.is_resting() {
+            Status::Resting
         } else {
             Status::Running
         }
@@ -215,6 +219,18 @@ impl Head {
         }
         let until = if self.state.is_ended() { self.ended.load(Relaxed) } else { self.lane.clock().now() };
         duration(until.saturating_sub(started))
+    }
+
+    /// Begins anew, for another try: it waits from now on. Called under the lane's lock while the job rests.
+    pub(crate) fn renew(&self, now: Nanos) {
+        self.submitted.store(now, Relaxed);
+        self.started.store(0, Relaxed);
+        self.busy.store(0, Relaxed);
+    }
+
+    /// How often it was tried again.
+    pub(crate) fn retries(&self) -> u32 {
+        self.extra.as_ref().map_or(0, |extra| extra.retries())
     }
 
     pub(crate) fn note_end(&self, now: Nanos) {

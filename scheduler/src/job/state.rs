@@ -4,7 +4,8 @@
 //!   queued ──start──▶ running ◀──resume── ready ◀──admit── queued
 //!                     │  ▲ │ └─wake─▶ woken ──park──▶ ready
 //!                     │  │ └──park──▶ parked ──wake──▶ ready
-//!                     │  └──claim──── queued, ready or parked (to cancel it)
+//!                     │  └──claim──── queued, ready, parked or resting (to cancel it)
+//!                     ├──rest──▶ resting ──again──▶ queued
 //!                     └──end──▶ ended
 //! ```
 //!
@@ -20,6 +21,7 @@ const RUNNING: u8 = 2;
 const WOKEN: u8 = 3;
 const PARKED: u8 = 4;
 const ENDED: u8 = 5;
+const RESTING: u8 = 6;
 const CANCEL: u8 = 0x80;
 const AWAITED: u8 = 0x40;
 const FLAGS: u8 = CANCEL | AWAITED;
@@ -44,6 +46,8 @@ pub(crate) enum Park {
 pub(crate) enum Cancel {
     /// The caller owns the job now, and must end it.
     Claimed,
+    /// The same, of a job that rested: it holds neither permit nor budget.
+    Rested,
     /// It has not started: whoever holds the lane's lock may start it, or claim it.
     Queued,
     /// A runner polls it, and will end it after this poll.
@@ -122,12 +126,37 @@ impl State {
         }
     }
 
+    /// Gives up ownership after a try that failed, until it is tried again; wake-ups of that try mean nothing any more. False
+    /// if the job is to be cancelled, and the caller still owns it.
+    pub(crate) fn rest(&self) -> bool {
+        let mut seen = self.0.load(Ordering::Acquire);
+        loop {
+            if seen & CANCEL != 0 {
+                return false;
+            }
+            match self.0.compare_exchange_weak(seen, RESTING | (seen & FLAGS), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Puts a job that has rested where it was before its first try; false if somebody claimed it first.
+    pub(crate) fn again(&self) -> bool {
+        self.swap_phase(RESTING, QUEUED).is_ok()
+    }
+
+    pub(crate) fn is_resting(&self) -> bool {
+        self.0.load(Ordering::Acquire) & !FLAGS == RESTING
+    }
+
     /// Asks for cancellation, and takes the job where nobody has it.
     pub(crate) fn cancel(&self) -> Cancel {
         let mut seen = self.0.load(Ordering::Acquire);
         loop {
             let (next, answer) = match seen & !FLAGS {
                 READY | PARKED => (RUNNING, Cancel::Claimed),
+                RESTING => (RUNNING, Cancel::Rested),
                 QUEUED => (QUEUED, Cancel::Queued),
                 phase @ (RUNNING | WOKEN) => (phase, Cancel::Asked),
                 _ => return Cancel::Late,

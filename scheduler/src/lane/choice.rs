@@ -14,9 +14,9 @@ use crate::budget::Budget;
 use crate::ceiling;
 use crate::clock::Nanos;
 use crate::error::Cancellation;
-use crate::job::Cost;
 use crate::job::cell::Task;
 use crate::job::head::Head;
+use crate::job::{Cost, Outcome};
 use crate::lane::LaneKind;
 use crate::queue::{Pick, TURN};
 
@@ -102,15 +102,9 @@ impl Inner {
         }
         let seats = Arc::clone(&self.seats);
         let mut tray = seats.all[seat].tray.lock();
-        for _ in 0..more {
-            let Some(task) = self.choose(now, budget, after) else { break };
-            tray.next.push_back(task);
-        }
-        if !tray.next.is_empty() && !tray.lent {
-            tray.lent = true;
-            self.lent += 1;
-        }
-        tray.lent
+        let lends = tray.fill((0..more).map_while(|_| self.choose(now, budget, after)));
+        self.lent += usize::from(lends);
+        tray.is_lent()
     }
 
     /// The same as the runner gives way to others.
@@ -141,20 +135,15 @@ impl Inner {
     ) {
         let seats = Arc::clone(&self.seats);
         let mut tray = seats.all[seat].tray.lock();
-        if tray.lent {
-            tray.lent = false;
-            self.lent -= 1;
-        }
-        if tray.polls > 0 {
-            let poll = tray.busy as f64 / f64::from(tray.polls);
+        self.lent -= usize::from(tray.unlend());
+        if let Some(poll) = tray.poll() {
             self.poll += (poll - self.poll) / 4.0;
-            (tray.polls, tray.busy) = (0, 0);
         }
-        while let Some(task) = tray.next.pop_back() {
+        for task in tray.unpolled() {
             self.ready[task.head().priority as usize].push_front(task);
             self.ready_len += 1;
         }
-        for task in tray.done.drain(..) {
+        for task in tray.ended() {
             self.retire(task.head(), budget, after);
             gone.push(task);
         }
@@ -164,8 +153,7 @@ impl Inner {
     pub(super) fn reap(&mut self, gone: &mut Vec<Arc<dyn Task>>, budget: &Budget, after: &mut After) -> bool {
         let before = gone.len();
         for seat in &*Arc::clone(&self.seats).all {
-            let mut tray = seat.tray.lock();
-            for task in tray.done.drain(..) {
+            for task in seat.tray.lock().ended() {
                 self.retire(task.head(), budget, after);
                 gone.push(task);
             }
@@ -175,23 +163,9 @@ impl Inner {
 
     /// Takes half of what lies on another runner's tray.
     pub(super) fn steal(&mut self, seat: usize) -> Option<Arc<dyn Task>> {
-        let seats = Arc::clone(&self.seats);
-        for other in (0..seats.all.len()).filter(|other| *other != seat) {
-            let mut theirs = seats.all[other].tray.lock();
-            let half = theirs.next.len() / 2;
-            let mut taken = theirs.next.split_off(half);
-            drop(theirs);
-            if let Some(first) = taken.pop_front() {
-                let mut mine = seats.all[seat].tray.lock();
-                mine.next.extend(taken);
-                if !mine.next.is_empty() && !mine.lent {
-                    mine.lent = true;
-                    self.lent += 1;
-                }
-                return Some(first);
-            }
-        }
-        None
+        let (first, lends) = self.seats.steal(seat)?;
+        self.lent += usize::from(lends);
+        Some(first)
     }
 
     /// The next job that may be polled: ready, with a permit and its budget.
@@ -328,19 +302,34 @@ impl Inner {
 
     /// Strikes a job that had started off the books. Its end has been published.
     pub(super) fn retire(&mut self, head: &Head, budget: &Budget, after: &mut After) {
+        self.give_back(head, budget, after);
+        self.unkeep(head);
+        let outcome = head.outcome();
+        self.ledger.count(outcome);
+        self.note_run(head, head.ended(), outcome);
+        self.note_empty(after);
+    }
+
+    /// Takes back the permit and the budget of a job.
+    pub(super) fn give_back(&mut self, head: &Head, budget: &Budget, after: &mut After) {
         self.running -= 1;
         if !head.cost.is_none() {
             self.used = self.used.minus(head.cost);
             after.nudge = budget.release(head.cost).or(after.nudge);
         }
+    }
+
+    /// Strikes a job off those that have started and wait.
+    pub(super) fn unkeep(&mut self, head: &Head) {
         let place = head.kept.load(Relaxed);
         if place > 0 {
             let kept = self.kept.remove(place - 1);
             debug_assert!(kept.is_some() || self.phase == Phase::Closed);
         }
-        let outcome = head.outcome();
-        self.ledger.count(outcome);
-        let ended = head.ended();
+    }
+
+    /// Learns how long a job took that ended, or a try of one that failed.
+    pub(super) fn note_run(&mut self, head: &Head, ended: Nanos, outcome: Outcome) {
         // One that had a permit and was cancelled before its first poll never began.
         let started = Some(head.started.load(Relaxed)).filter(|started| *started > 0).unwrap_or(ended);
         let (waited, ran) = (started.saturating_sub(head.submitted.load(Relaxed)), ended.saturating_sub(started));
@@ -354,7 +343,6 @@ impl Inner {
             let next = ceiling::next(&mut *self.rule, self.ceiling, &window, self.limits.load_max);
             self.ceiling = next.clamp(self.limits.ceiling_min, self.limits.ceiling_max);
         }
-        self.note_empty(after);
     }
 
     /// The same, by somebody who will not choose the next job himself.

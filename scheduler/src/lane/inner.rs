@@ -109,6 +109,9 @@ pub(super) struct Inner {
     /// What each thread runs. Tasks are not seated: a closure may last, and somebody may ask what it is; a poll does not.
     pub(super) seated: Vec<Option<Arc<dyn Task>>>,
     pub(super) running: u32,
+    /// Jobs that wait for their next try, and how many did so far.
+    pub(super) resting: usize,
+    pub(super) retries: u64,
     pub(super) used: Cost,
     pub(super) peak: Cost,
     pub(super) ceiling: u32,
@@ -121,7 +124,7 @@ pub(super) struct Inner {
     /// Jobs that find a permit free are ready at once, and whoever awaits them may poll them first.
     pub(super) starts_at_once: bool,
     pub(super) spawned: usize,
-    pub(super) seats: Arc<Seats>,
+    pub(super) seats: Arc<Seats<Arc<dyn Task>>>,
     pub(super) idle: Vec<u32>,
     pub(super) is_idle: Vec<bool>,
     /// Trays that hold more than their runner polls.
@@ -139,7 +142,7 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    pub(super) fn new(plan: &Plan<'_>, seats: Arc<Seats>, rule: Box<dyn Ceiling>) -> Self {
+    pub(super) fn new(plan: &Plan<'_>, seats: Arc<Seats<Arc<dyn Task>>>, rule: Box<dyn Ceiling>) -> Self {
         let Plan { kind, settings, ceiling, limit, .. } = *plan;
         let (budget, load) = (&plan.budget, Arc::clone(&plan.load));
         let runners = seats.all.len();
@@ -157,6 +160,8 @@ impl Inner {
             kept: Slots::new(),
             seated: vec![None; if kind == LaneKind::Cpu { runners } else { 0 }],
             running: 0,
+            resting: 0,
+            retries: 0,
             used: Cost::NONE,
             peak: Cost::NONE,
             ceiling,
@@ -189,7 +194,7 @@ impl Inner {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.running == 0 && self.queue.len() == 0
+        self.running == 0 && self.queue.len() == 0 && self.resting == 0
     }
 
     pub(super) fn drain(&mut self, after: &mut After) {
@@ -201,8 +206,12 @@ impl Inner {
     }
 
     /// Takes everything off. What runs on a thread stays seated until it ends.
-    pub(super) fn abort(&mut self, by: Cancellation) -> Aborted {
+    pub(super) fn abort(&mut self, by: Cancellation, budget: &Budget, after: &mut After) -> Aborted {
         self.phase = Phase::Closed;
+        if std::mem::take(&mut self.blocked) {
+            // Other lanes may live on, and would wait behind this one for ever.
+            after.nudge = budget.leave(self.kind);
+        }
         self.cause.get_or_insert(by);
         self.promised.waiting.clear();
         let queued = self.queue.drain();
@@ -214,7 +223,7 @@ impl Inner {
         started.extend(self.ready.iter_mut().flat_map(std::mem::take));
         (self.ready_len, self.shells) = (0, 0);
         for seat in &self.seats.all {
-            started.extend(seat.tray.lock().next.drain(..));
+            started.extend(seat.tray.lock().unpolled());
         }
         started.extend(self.seated.iter().flatten().cloned());
         let idle = std::iter::from_fn(|| self.take_idle()).collect();
@@ -267,6 +276,8 @@ impl Inner {
             ceiling: self.ceiling,
             rule: self.rule.label(),
             running: self.running,
+            resting: self.resting,
+            retries: self.retries,
             queued: self.queue.len(),
             queued_by_priority: self.queue.live(),
             queued_bytes: trimtab_config::ByteSize::b(self.queue.bytes()),
@@ -298,7 +309,7 @@ impl Inner {
     pub(super) fn on_trays(&self) -> Vec<Arc<dyn Task>> {
         let mut all: Vec<Arc<dyn Task>> = Vec::new();
         for seat in &self.seats.all {
-            all.extend(seat.tray.lock().next.iter().filter(|task| is_listed(task)).cloned());
+            all.extend(seat.tray.lock().iter().filter(|task| is_listed(task)).cloned());
         }
         all
     }

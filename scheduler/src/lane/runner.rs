@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use tokio::runtime;
 
@@ -95,14 +96,7 @@ impl Runner {
 
     /// Lays down what has ended, and takes what is next, if nothing more important waits in the lane.
     fn take_from_tray(&mut self) -> Option<Arc<dyn Task>> {
-        let mut tray = self.lane.seats.all[self.seat].tray.lock();
-        if let Some((last, busy)) = self.last.take() {
-            tray.done.push(last);
-            tray.polls += 1;
-            tray.busy += busy;
-        }
-        let level = tray.next.front()?.head().priority as u8;
-        if level > self.lane.seats.urgent.load(Relaxed) { None } else { tray.next.pop_front() }
+        self.lane.seats.take(self.seat, self.last.take(), |task| task.head().priority as u8)
     }
 
     fn run(&mut self, task: Arc<dyn Task>) {
@@ -126,8 +120,10 @@ impl Runner {
     fn give_way(&mut self) {
         {
             let mut tray = self.lane.seats.all[self.seat].tray.lock();
-            tray.done.extend(self.last.take().map(|(last, _)| last));
-            if tray.done.is_empty() && tray.next.is_empty() {
+            if let Some((last, busy)) = self.last.take() {
+                tray.lay(last, busy);
+            }
+            if tray.is_empty() {
                 return;
             }
         }
@@ -154,7 +150,10 @@ impl Lane {
         let Poll::Ready(outcome) = polled else {
             *now = self.clock.now();
             head.busy.fetch_add(now.saturating_sub(before), Relaxed);
-            return self.pend(task, *now);
+            return match head.extra.as_ref().and_then(|extra| extra.take_rest()) {
+                None => self.pend(task, *now),
+                Some(rest) => self.pause(task, rest, *now),
+            };
         };
         *now = head.ended();
         // What was refused by the workers took nothing, and teaches nothing.
@@ -189,6 +188,21 @@ impl Lane {
                 Park::Cancel => self.cause().unwrap_or(Cancellation::Asked),
             },
         };
+        head.note_end(now);
+        Refusal::Cancelled(by).tell(&**task);
+        true
+    }
+
+    /// A try has failed, and another follows. True if the job has ended instead.
+    #[cold]
+    fn pause(self: &Arc<Self>, task: &Arc<dyn Task>, rest: Duration, now: Nanos) -> bool {
+        let head = task.head();
+        if let Some(kind) = &head.kind {
+            let run = now.saturating_sub(head.started.load(Relaxed));
+            kind.learn(Taken { run, busy: head.busy.load(Relaxed), memory: None, failed: true });
+        }
+        let Err(by) = self.rest(task, rest, now) else { return false };
+        let by = self.cause().unwrap_or(by);
         head.note_end(now);
         Refusal::Cancelled(by).tell(&**task);
         true

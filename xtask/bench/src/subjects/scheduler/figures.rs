@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use trimtab_scheduler::{Batcher, Pace, Semaphore};
 
-use super::{runtime, shown};
+use super::{ROUNDS, runtime, shown};
 use crate::frame::{Case, Contender, Measure, Role, Rounds, Turn};
 
 const WORKERS: usize = 2;
@@ -124,19 +124,19 @@ pub(super) fn cases() -> Vec<Case> {
             "semaphore",
             format!("{CALLERS} callers, 10 inside at the same time, each for one turn of the runtime"),
             vec![Contender::new("trimtab", Role::Ours, semaphore)],
-            Rounds::Timed,
+            ROUNDS,
         ),
         case(
             "limiter",
             "callers who ask twenty times as often as 100/s".into(),
             vec![Contender::new("trimtab", Role::Ours, limiter)],
-            Rounds::Exact(3),
+            Rounds::Exact(2),
         ),
         case(
             "batch",
             format!("{CALLERS} callers, a backend that answers at once"),
             vec![Contender::new("trimtab", Role::Ours, |turn| batches(turn, 100, Duration::ZERO))],
-            Rounds::Timed,
+            ROUNDS,
         ),
         case(
             "batching",
@@ -148,7 +148,7 @@ pub(super) fn cases() -> Vec<Case> {
                 Contender::new("trimtab", Role::Ours, |turn| batches(turn, 100, CALL)),
                 Contender::new("one by one", Role::Limit, |turn| batches(turn, 1, CALL)),
             ],
-            Rounds::Timed,
+            ROUNDS,
         ),
     ]
 }

@@ -124,6 +124,6 @@ pub(super) fn cases() -> Vec<Case> {
             Contender::new("tokio::spawn", Role::Peer, |turn| bare(turn, false)),
             Contender::new("second runtime", Role::Limit, |turn| bare(turn, true)),
         ],
-        rounds: Rounds::Warmed(5),
+        rounds: Rounds::Warmed(3),
     }]
 }

@@ -51,9 +51,12 @@ impl Subject for SchedulerSubject {
     }
 }
 
+/// Rounds of cases that take less than a second a turn: as many as let the whole subject end within eight minutes.
+const ROUNDS: Rounds = Rounds::Warmed(5);
+
 /// A case that measures the nanoseconds of an operation.
 fn nanoseconds(name: String, what: String, threads: usize, contenders: Vec<Contender>) -> Case {
-    Case { name, what, threads, measures: vec![Measure::lower("time", "ns")], contenders, rounds: Rounds::Timed }
+    Case { name, what, threads, measures: vec![Measure::lower("time", "ns")], contenders, rounds: ROUNDS }
 }
 
 /// What went wrong, as the frame wants it.

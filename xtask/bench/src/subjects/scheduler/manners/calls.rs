@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use trimtab_scheduler::{Breaker, Bulkhead, Chain, Retry, RetrySettings, Semaphore, Timeout};
 
-use super::{nanoseconds, shown};
-use crate::frame::{Case, Contender, Measure, Role, Rounds, Turn};
+use super::{ROUNDS, nanoseconds, shown};
+use crate::frame::{Case, Contender, Measure, Role, Turn};
 
 const LIMIT: Duration = Duration::from_secs(5);
 const BLOCK: u64 = 1_000;
@@ -69,7 +69,7 @@ pub(super) fn cases() -> Vec<Case> {
                 let bare = nanos(&half, work)?;
                 Ok(vec![nanos(&half, || chain.call(work))? - bare])
             })],
-            rounds: Rounds::Timed,
+            rounds: ROUNDS,
         },
         nanoseconds(
             "call/timeout".into(),

@@ -12,7 +12,7 @@ mod picks;
 
 use crate::frame::{Bar, Case};
 
-use super::{nanoseconds, shown};
+use super::{ROUNDS, nanoseconds, shown};
 
 /// The cases of the manners.
 pub(super) fn cases() -> Vec<Case> {
