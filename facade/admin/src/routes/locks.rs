@@ -184,10 +184,10 @@ async fn release(State(app): State<Arc<App>>, Name(name): Name, request: Request
         // Of how many a permit is one does not matter to who takes all.
         let permits = semaphore.then(|| locks.semaphore(&lock, 1).ok()).flatten();
         let was_held = match (&permits, everywhere) {
-            (Some(permits), true) => permits.force_release_everywhere(&reason).await.map_err(kept)? > 0,
+            (Some(permits), true) => permits.force_release_everywhere(&reason).await.map_err(|error| kept(&error))? > 0,
             (Some(permits), false) => permits.force_release(&reason),
             (None, _) if semaphore => false,
-            (None, true) => locks.force_release_everywhere(&lock, &reason).await.map_err(kept)? > 0,
+            (None, true) => locks.force_release_everywhere(&lock, &reason).await.map_err(|error| kept(&error))? > 0,
             (None, false) => locks.force_release(&lock, &reason),
         };
         if !was_held {
@@ -224,7 +224,7 @@ fn wanted(body: &[u8]) -> Result<Wanted, Problem> {
 }
 
 /// Why a lock was not taken from another process.
-fn kept(error: ForceError) -> Problem {
+fn kept(error: &ForceError) -> Problem {
     let kind = match error {
         ForceError::Unsupported { .. } => ProblemKind::LockKept,
         _ => ProblemKind::LockStoreAway,
