@@ -398,6 +398,7 @@ impl Job<std::future::Ready<()>> {
     }
 
     /// Like [`Job::io_retry`], for closures as in [`Job::cpu`].
+    #[expect(clippy::type_complexity, reason = "a closure around the caller's has no name that an alias could give")]
     pub fn cpu_retry<W, T, E, C>(
         retry: &Retry<C>,
         mut work: W,
