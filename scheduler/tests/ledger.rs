@@ -296,6 +296,7 @@ fn soak(round: u64) -> Ledger {
     other.block_on(scheduler.drain(Duration::from_secs(300)));
     other.block_on(async {
         while scheduler.stats().ledger().open() > 0 || alive.load(Ordering::Relaxed) > 0 {
+            // Threads end what they have on the real clock.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     });
@@ -334,6 +335,7 @@ fn a_runtime_dropped_with_jobs_in_every_lane_and_state_leaves_nobody_waiting() {
         let running = [
             scheduler.submit(Job::io(waits())),
             scheduler.submit(Job::memory(waits()).cost(big)),
+            // On the real clock, for longer than the test: it ends with its runtime.
             scheduler.submit(Job::memory(async { Ok(tokio::time::sleep(Duration::from_secs(3_600)).await) })),
         ];
         let closure = scheduler.submit(Job::cpu(move || {
