@@ -48,8 +48,8 @@ fn balanced(scheduler: &Scheduler) -> Ledger {
     ledger
 }
 
-fn fails(context: JobContext) -> impl Future<Output = Result<u32, u32>> {
-    std::future::ready(Err(context.retries()))
+async fn fails(context: JobContext) -> Result<u32, u32> {
+    Err(context.retries())
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,7 +144,7 @@ async fn a_job_that_rests_is_cancelled_at_once() {
     let held = Arc::new(());
     let keeps = Arc::clone(&held);
     let job = scheduler.submit(Job::io_retry(&retry(), move |context| {
-        let _keeps = &keeps;
+        assert_eq!(Arc::strong_count(&keeps), 2, "this and the test's own");
         fails(context)
     }));
     settle().await;

@@ -343,7 +343,6 @@ mod tests {
 
     #[test]
     fn names_of_traces_are_made_different() {
-        let build = Build { seed: args.seed, shards: args.shards };
         let mut used = HashSet::new();
         assert_eq!(["a", "b", "a", "a"].map(|name| unique(name, &mut used)), ["a", "b", "a-2", "a-3"]);
     }
