@@ -336,6 +336,7 @@ fn a_runtime_dropped_with_jobs_in_every_lane_and_state_leaves_nobody_waiting() {
             scheduler.submit(Job::memory(waits()).cost(big)),
             // On the real clock, for longer than the test: it ends with its runtime.
             scheduler.submit(Job::memory(async {
+                // Never over: its runtime ends first.
                 tokio::time::sleep(Duration::from_secs(3_600)).await;
                 Ok(())
             })),

@@ -38,8 +38,10 @@ struct JobBody {
     lane: Option<&'static str>,
     /// How important it is; `null` for a background task that has ended.
     priority: Option<&'static str>,
-    /// `queued`, `running`, or how it ended: `done`, `failed`, `panicked`, `cancelled`, `rejected`, `shed`, `expired`.
+    /// `queued`, `running`, `resting` between two tries, or how it ended: `done`, `failed`, `panicked`, `cancelled`, `rejected`, `shed`, `expired`.
     state: &'static str,
+    /// How often it was tried again; `null` for a background task that has ended.
+    retries: Option<u32>,
     /// How far it is, from 0 to 1, if it says so.
     progress: Option<f64>,
     /// How long it waited, or waits, for its turn.
@@ -65,7 +67,8 @@ impl JobBody {
             kind: job.kind,
             lane: Some(job.lane.label()),
             priority: Some(job.priority.label()),
-            state: if job.running { "running" } else { "queued" },
+            state: open_state(job.resting, job.running),
+            retries: Some(job.retries),
             progress: job.progress,
             waited_seconds: job.waited.as_secs_f64(),
             ran_seconds: job.ran.as_secs_f64(),
@@ -79,7 +82,7 @@ impl JobBody {
 
     /// A background task, with what the lane knows of it while it is open.
     fn background(status: BackgroundStatus, job: Option<JobStats>) -> Self {
-        let open = if status.started { "running" } else { "queued" };
+        let open = open_state(job.as_ref().is_some_and(|job| job.resting), status.started);
         let (lane, priority) = job.as_ref().map(|job| (job.lane.label(), job.priority.label())).unzip();
         Self {
             id: status.id.to_string(),
@@ -87,6 +90,7 @@ impl JobBody {
             lane,
             priority,
             state: status.outcome.map_or(open, Outcome::label),
+            retries: job.as_ref().map(|job| job.retries),
             progress: status.progress,
             waited_seconds: status.waited.as_secs_f64(),
             ran_seconds: status.duration.as_secs_f64(),
@@ -96,6 +100,14 @@ impl JobBody {
             background: true,
             error: status.error,
         }
+    }
+}
+
+fn open_state(rests: bool, runs: bool) -> &'static str {
+    match (rests, runs) {
+        (true, _) => "resting",
+        (_, true) => "running",
+        _ => "queued",
     }
 }
 

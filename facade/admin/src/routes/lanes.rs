@@ -94,6 +94,10 @@ struct LaneBody {
     queued_by_priority: QueuedBody,
     /// Bytes that they hold.
     queued_bytes: u64,
+    /// Jobs that wait for their next try, and hold nothing meanwhile.
+    resting: usize,
+    /// Tries after the first of a job, since the start.
+    retries: u64,
     /// Callers who wait for a place in the queue.
     callers_waiting: usize,
     /// Processors that the running jobs were admitted with, by their estimates.
@@ -121,6 +125,8 @@ impl From<&LaneStats> for LaneBody {
             rule: lane.rule,
             running: lane.running,
             queued: lane.queued,
+            resting: lane.resting,
+            retries: lane.retries,
             queued_by_priority: QueuedBody {
                 critical: by(Priority::Critical),
                 high: by(Priority::High),

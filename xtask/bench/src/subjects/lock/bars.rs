@@ -28,9 +28,8 @@ pub(super) const BARS: &[Bar] = &[
     bar("contended/file-*", "share", AtLeast(95.0), HANDED),
     bar("contended/*", "p99", AtMost(25.0), HANDED),
     bar("contended/*", "Jain", AtLeast(0.99), HANDED),
-    // The very first question of each process finds out that others wait.
-    bar("contended/postgres-*", "trips", AtMost(2.02), HANDED),
-    bar("contended/redis-*", "trips", AtMost(3.02), HANDED),
+    bar("contended/postgres-*", "trips", AtMost(2.0), HANDED),
+    bar("contended/redis-*", "trips", AtMost(3.0), HANDED),
     bar("contended/*", "delay", RatioAtMost(0.3, "polling"), DELAY),
     bar("killed/file", "held after", AtMost(5.0), ENDED),
     bar("killed/postgres", "held after", AtMost(5.0), ENDED),
