@@ -99,9 +99,9 @@ pub(super) fn cases(options: &Options) -> Result<Vec<Case>, String> {
         }
     }
     sources.extend(SPELLED.map(|(name, spelled)| source(name.to_owned(), spelled.to_owned(), None)));
-    let cells = sources.into_iter().flat_map(|source| {
-        SIZES.iter().enumerate().map(move |(at, (size, _))| cell(Rc::clone(&source), at, size))
-    });
+    let cells = sources
+        .into_iter()
+        .flat_map(|source| SIZES.iter().enumerate().map(move |(at, (size, _))| cell(Rc::clone(&source), at, size)));
     Ok(cells.map(|case| Case { rounds: Rounds::Exact(options.rounds_or(1, 1)), ..case }).collect())
 }
 
@@ -127,9 +127,7 @@ fn cell(source: Rc<Source>, at: usize, size: &str) -> Case {
             contender("trimtab, new seeds", |keys, told| {
                 gap(keys, told.adaptive, replay::<Trimtab<_, _>>(keys, told.capacity))
             }),
-            contender("trimtab lru", |keys, told| {
-                gap(keys, told.lru, replay::<TrimtabLru<_, _>>(keys, told.capacity))
-            }),
+            contender("trimtab lru", |keys, told| gap(keys, told.lru, replay::<TrimtabLru<_, _>>(keys, told.capacity))),
         ],
         rounds: Rounds::Exact(1),
         name,
@@ -175,8 +173,7 @@ fn simulate(program: &Path, argument: &str, quick: bool) -> Result<Value, String
     if !output.status.success() {
         return Err(format!("`trimtab simulate` failed: {}", String::from_utf8_lossy(&output.stderr)));
     }
-    serde_json::from_slice(&output.stdout)
-        .map_err(|error| format!("`trimtab simulate --json -` gave no JSON: {error}"))
+    serde_json::from_slice(&output.stdout).map_err(|error| format!("`trimtab simulate --json -` gave no JSON: {error}"))
 }
 
 /// The program's figures, one for each size, once it is certain that it saw the same stream.
