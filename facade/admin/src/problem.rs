@@ -111,8 +111,6 @@ kinds! {
     LockFree = CONFLICT, "lock-free", "Nobody here holds the lock";
     /// The store takes locks from no other process.
     LockKept = CONFLICT, "lock-kept", "Only its process can give the lock back";
-    /// The store of the locks failed.
-    LockStoreAway = SERVICE_UNAVAILABLE, "lock-store-away", "The store of the locks did not answer";
     /// An optimisation is running.
     OptimizationRunning = CONFLICT, "optimization-running", "An optimisation is already running";
     /// The body is larger than the limit.
@@ -137,6 +135,8 @@ kinds! {
     SnapshotFailed = INTERNAL_SERVER_ERROR, "snapshot-failed", "The snapshot could not be written or read";
     /// The request's own work panicked.
     WorkFailed = INTERNAL_SERVER_ERROR, "work-failed", "The work for this request failed";
+    /// The store of the locks failed.
+    LockStoreAway = SERVICE_UNAVAILABLE, "lock-store-away", "The store of the locks did not answer";
     /// The lane on which the request's work is done takes no more.
     LaneRefused = SERVICE_UNAVAILABLE, "lane-refused", "The work for this request was refused";
     /// The breaker in front of files is open.
