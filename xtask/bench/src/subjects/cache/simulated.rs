@@ -1,10 +1,10 @@
 //! Whether `trimtab simulate` tells what the cache then does: its figures beside replays through the cache as it is built.
 //!
-//! The program runs once over all sizes of a stream, with one shard and a seed. The cache runs with its default shards, once with
-//! the same seed and keys numbered as the program numbers them, and once as everyone has it, with a seed of its own: the
-//! gap of the first is what a simulation gets wrong, that of the second holds the luck of the sample too. Streams are held
-//! together first: requests, distinct keys and the optimum of each size must be the same on both sides, to the last hit, or
-//! the families of the program and those of this workspace have drifted apart.
+//! The program runs once over all sizes of a stream, with a seed. The cache runs once with the same seed and keys numbered as the
+//! program numbers them, and once as everyone has it, with a seed of its own: the gap of the first is what a simulation gets wrong,
+//! that of the second holds the luck of the sample too. Streams are held together first: requests, distinct keys and
+//! the optimum of each size must be the same on both sides, to the last hit, or the families of the program and those of
+//! this workspace have drifted apart.
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
