@@ -177,6 +177,20 @@ fn kill(pid: u32, signal: Signal) {
     rustix::process::kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
 }
 
+/// Stops a process, and waits until it has: a signal is only on its way when it has been sent.
+async fn stop(pid: u32) {
+    kill(pid, Signal::STOP);
+    let is_stopped = |task: std::fs::DirEntry| {
+        // The state is the first word behind the name, which stands in brackets.
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap();
+        stat.rsplit_once(')').unwrap().1.trim_start().starts_with('T')
+    };
+    until("the stop of a worker", || {
+        std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().all(|task| is_stopped(task.unwrap()))
+    })
+    .await;
+}
+
 /// A file that a function writes its process into when it has begun.
 struct Begun(tempfile::TempDir);
 
@@ -342,7 +356,7 @@ async fn a_worker_that_dies_without_a_job_is_nobodys_error() {
 async fn a_stopped_worker_is_killed_when_the_time_of_its_job_is_over() {
     let scheduler = scheduler(|_| {});
     let stopped = pid_of(&scheduler).await;
-    kill(stopped, Signal::STOP);
+    stop(stopped).await;
     let job = Job::process::<_, u32>("add", (1_u32, 2_u32)).timeout(Duration::from_millis(50));
     let told = scheduler.submit(job).await.unwrap_err();
     let text = format!("its worker, process {stopped}, was killed since it took longer than 50ms");
@@ -351,7 +365,7 @@ async fn a_stopped_worker_is_killed_when_the_time_of_its_job_is_over() {
     assert!(!exists(stopped));
     // More than the socket holds, so that it is still being sent.
     let stopped = pid_of(&scheduler).await;
-    kill(stopped, Signal::STOP);
+    stop(stopped).await;
     let job = Job::process::<_, usize>("len", vec![0_u8; 1 << 20]).timeout(Duration::from_millis(50));
     assert!(matches!(fault(scheduler.submit(job).await), ProcessFault::TimedOut { pid, .. } if pid == stopped));
     assert_eq!(stats(&scheduler).timed_out, 2);
