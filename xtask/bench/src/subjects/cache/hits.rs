@@ -214,7 +214,7 @@ fn gap<S: Store<u64, u64>>(name: &'static str, source: &Rc<Source>, make: fn(usi
         let capacity = stream.capacity(0.01);
         let ratio = |threads: usize| {
             let store = make(capacity, turn.round);
-            let (hits, _) = race::replay(threads, &stream.keys, |key| {
+            let (hits, _) = race::replay(threads, 1, &stream.keys, |key| {
                 let hit = store.get(&key).is_some();
                 if !hit {
                     store.insert(key, key);

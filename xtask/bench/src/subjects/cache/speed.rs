@@ -207,7 +207,7 @@ fn replayer<S: Store<u64, u64>>(
         let passes = if turn.quick { 1 } else { 3 };
         let (mut all_hits, mut all_time) = (0, std::time::Duration::ZERO);
         for pass in 0..passes {
-            let (hits, time) = race::replay(threads, keys, request);
+            let (hits, time) = race::replay(threads, 64, keys, request);
             if pass == 0 && threads == 1 && S::ROLE != crate::frame::Role::Limit && hits > trace.optimum {
                 return Err(format!("{hits} hits where the optimum has {}", trace.optimum));
             }
