@@ -142,6 +142,39 @@ async fn four_processes_together_never_exceed_the_rate() {
     }
 }
 
+/// Until so many sessions wait for what a transaction has locked.
+async fn until_they_wait_for(transaction: &tokio_postgres::Transaction<'_>, sessions: i64) {
+    let waiting =
+        "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))";
+    while transaction.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) < sessions {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_that_waited_for_its_row_gives_nothing_back_that_others_used_meanwhile() {
+    let test = "a_question_that_waited_for_its_row_gives_nothing_back_that_others_used_meanwhile";
+    let Some(url) = variable(test, "XTASK_POSTGRES_URL") else { return };
+    let limit = SharedLimit::connect("shared", settings(&url, "1/h burst 5")).await.unwrap();
+    let key = fresh("waited");
+    limit.check(&key).await.unwrap();
+    let (mut other, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    drop(tokio::spawn(connection));
+    let row = format!("shared:{key}");
+    let held = other.transaction().await.unwrap();
+    held.execute("SELECT 1 FROM trimtab_limits WHERE key = $1 FOR UPDATE", &[&row]).await.unwrap();
+    let asks = tokio::spawn(async move { limit.check(&key).await });
+    until_they_wait_for(&held, 1).await;
+    // The whole burst, by a clock that has gone on since the question was asked.
+    let used = "UPDATE trimtab_limits SET instant = (extract(epoch FROM clock_timestamp())::float8 + 5 * 3600) * 1e6 \
+                WHERE key = $1 RETURNING instant";
+    let used: f64 = held.query_one(used, &[&row]).await.unwrap().get(0);
+    held.commit().await.unwrap();
+    assert!(matches!(asks.await.unwrap(), Err(LimitError::Refused { .. })));
+    let left = other.query_one("SELECT instant FROM trimtab_limits WHERE key = $1", &[&row]).await.unwrap();
+    assert_eq!(left.get::<_, f64>(0), used, "microseconds since 1970");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fetched_permits_save_questions_and_never_add_up_to_more_than_the_burst() {
     for url in servers("fetched_permits_save_questions_and_never_add_up_to_more_than_the_burst") {
@@ -214,6 +247,31 @@ impl Drop for Server {
         let stop = Command::new(&self.program).args(["services", "stop", "--state"]).arg(&self.state).output();
         assert!(stop.unwrap().status.success());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_start_together_make_the_table_once() {
+    let Some(url) = variable("those_who_start_together_make_the_table_once", "XTASK_POSTGRES_URL") else { return };
+    let (mut admin, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    drop(tokio::spawn(connection));
+    // A schema of its own, since the others use the table.
+    let schema = format!("limits_{}", std::process::id());
+    admin.batch_execute(&format!("CREATE SCHEMA {schema}")).await.unwrap();
+    let url = format!("{url}{}options=-csearch_path%3D{schema}", if url.contains('?') { '&' } else { '?' });
+    let first = admin.transaction().await.unwrap();
+    let made = format!(
+        "CREATE UNLOGGED TABLE {schema}.trimtab_limits \
+         (key text PRIMARY KEY, instant float8 NOT NULL, granted int4 NOT NULL)"
+    );
+    first.batch_execute(&made).await.unwrap();
+    let starts: Vec<_> =
+        (0..4).map(|_| tokio::spawn(SharedLimit::connect("shared", settings(&url, "1/h burst 9")))).collect();
+    until_they_wait_for(&first, 4).await;
+    first.commit().await.unwrap();
+    for start in starts {
+        start.await.unwrap().unwrap().check("key").await.unwrap();
+    }
+    admin.batch_execute(&format!("DROP SCHEMA {schema} CASCADE")).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

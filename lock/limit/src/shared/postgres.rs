@@ -15,10 +15,11 @@ use tokio_postgres::{Client, Config, NoTls, Statement};
 use super::{Decided, Failure, Question};
 
 /// Instants are microseconds since 1970, exact in a double for this century. `$1` key, `$2` interval, `$3` burst, `$4` least,
-/// `$5` most. The time is that of the statement: while it waits for the row it grows old, which decides on the safe side. An
-/// instant further ahead than a burst was left by a slower rate and counts as a burst that is used up.
+/// `$5` most. The time is read when the row is locked, not when the statement began: an instant further ahead than a burst was left
+/// by a slower rate and counts as a burst that is used up, and to a statement that has waited for the row, and would go by
+/// an old time, what others used meanwhile would look like that.
 const DECIDE: &str = "
-WITH moment AS (SELECT extract(epoch FROM statement_timestamp())::float8 * 1e6 AS now)
+WITH moment AS (SELECT extract(epoch FROM clock_timestamp())::float8 * 1e6 AS now)
 INSERT INTO trimtab_limits AS old (key, instant, granted)
 SELECT $1, now + $2::float8 * least($5::int4, $3::int4), least($5::int4, $3::int4) FROM moment
 ON CONFLICT (key) DO UPDATE SET (instant, granted) = (
@@ -27,16 +28,20 @@ ON CONFLICT (key) DO UPDATE SET (instant, granted) = (
         SELECT now, CASE WHEN free >= $4::int4 THEN least(free, $5::int4) ELSE 0 END AS take
         FROM (
             SELECT now, floor(greatest($3::int4 * $2::float8 - greatest(old.instant - now, 0), 0) / $2::float8 + 1e-6)::int4 AS free
-            FROM (SELECT extract(epoch FROM statement_timestamp())::float8 * 1e6 AS now) AS moment
+            FROM (SELECT extract(epoch FROM clock_timestamp())::float8 * 1e6 AS now) AS moment
         ) AS room
     ) AS taken
 )
-RETURNING granted, instant - extract(epoch FROM statement_timestamp())::float8 * 1e6";
+RETURNING granted, instant - extract(epoch FROM clock_timestamp())::float8 * 1e6";
 
 const SWEEP: &str =
     "DELETE FROM trimtab_limits WHERE instant < extract(epoch FROM statement_timestamp())::float8 * 1e6";
 /// One question of so many sweeps.
 const SWEEP_EVERY: u32 = 10_000;
+
+/// What `IF NOT EXISTS` fails with when another session makes the same in the same moment, by how far that one is.
+const MADE_MEANWHILE: [SqlState; 3] =
+    [SqlState::UNIQUE_VIOLATION, SqlState::DUPLICATE_TABLE, SqlState::DUPLICATE_OBJECT];
 
 pub(super) struct Postgres {
     config: Config,
@@ -84,8 +89,7 @@ impl Postgres {
             .await;
         match made {
             Ok(()) => {}
-            // Another session made it in the same moment.
-            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {}
+            Err(error) if error.code().is_some_and(|code| MADE_MEANWHILE.contains(code)) => {}
             Err(error) => {
                 return Err(Failure::new("the table trimtab_limits cannot be made; let its owner make it", error));
             }

@@ -419,6 +419,10 @@ pub(crate) async fn refuse_poolers(one: &Session, two: &Session) -> Result<(), S
     Ok(())
 }
 
+/// What `IF NOT EXISTS` fails with when another session makes the same in the same moment, by how far that one is.
+const MADE_MEANWHILE: [SqlState; 3] =
+    [SqlState::UNIQUE_VIOLATION, SqlState::DUPLICATE_TABLE, SqlState::DUPLICATE_OBJECT];
+
 async fn make_sequence(client: &Client) -> Result<(), StoreError> {
     let known = client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&SEQUENCE]).await;
     let known: bool = known.map_err(|e| StoreError::new("the database cannot be asked for its sequences", e))?.get(0);
@@ -427,8 +431,7 @@ async fn make_sequence(client: &Client) -> Result<(), StoreError> {
     }
     match client.batch_execute(&format!("CREATE SEQUENCE IF NOT EXISTS {SEQUENCE}")).await {
         Ok(()) => Ok(()),
-        // Another session made it in the same moment.
-        Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(()),
+        Err(error) if error.code().is_some_and(|code| MADE_MEANWHILE.contains(code)) => Ok(()),
         Err(error) => Err(StoreError::new(
             format!("the sequence {SEQUENCE}, which tokens come from, cannot be made; let its owner run CREATE SEQUENCE {SEQUENCE} and grant USAGE on it"),
             error,
