@@ -112,7 +112,7 @@ fn worker() {
 /// A program that never comes as far as `serve`, where a pool starts it.
 #[test]
 fn sleeper() {
-    while std::env::var_os("TRIMTAB_WORKER").is_some() {
+    while std::env::var_os("WORKER_OF_TRIMTAB").is_some() {
         std::thread::park();
     }
 }
@@ -120,7 +120,7 @@ fn sleeper() {
 /// A program that does not serve where a pool starts it, and goes on.
 #[test]
 fn forgetful() {
-    let Ok(told) = std::env::var("TRIMTAB_WORKER") else { return };
+    let Ok(told) = std::env::var("WORKER_OF_TRIMTAB") else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let _inside = runtime.enter();
     let built = Scheduler::builder("inside").workers(workers()).build();
@@ -373,6 +373,13 @@ async fn a_stopped_worker_is_killed_when_the_time_of_its_job_is_over() {
 }
 
 #[tokio::test]
+async fn a_job_may_take_as_long_as_it_likes() {
+    let scheduler = scheduler(|_| {});
+    let job = Job::process::<_, u32>("add", (1_u32, 2_u32)).timeout(Duration::MAX);
+    assert_eq!(scheduler.submit(job).await.unwrap(), 3);
+}
+
+#[tokio::test]
 async fn the_time_limit_of_the_settings_kills_what_the_function_has_started_as_well() {
     let begun = Begun::new();
     let scheduler = scheduler(|settings| settings.workers.timeout = Duration::from_millis(500).into());
@@ -477,7 +484,7 @@ async fn a_program_that_forgets_to_serve_does_not_start_itself_without_end() {
 #[test]
 fn workers_one_inside_of_the_other_come_to_an_end() {
     let mut deep = std::process::Command::new(std::env::current_exe().unwrap());
-    let ended = deep.args(["--exact", "forgetful"]).env("TRIMTAB_WORKER", DEEP).output().unwrap();
+    let ended = deep.args(["--exact", "forgetful"]).env("WORKER_OF_TRIMTAB", DEEP).output().unwrap();
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
 }
 

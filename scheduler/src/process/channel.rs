@@ -5,7 +5,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -64,27 +64,24 @@ pub(super) struct Channel<'a> {
 
 impl Channel<'_> {
     /// Waits for the socket, the bell or an instant, whichever is first. The bell is silent after.
-    pub(super) fn wait(&self, events: PollFlags, until: Option<Instant>) -> io::Result<Woken> {
+    pub(super) fn wait(&self, events: PollFlags, until: Instant) -> io::Result<Woken> {
         loop {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
                 return Ok(Woken::Late);
             }
-            let timeout = left
-                .map(|left| Timespec { tv_sec: left.as_secs().min(1 << 30) as _, tv_nsec: left.subsec_nanos().into() });
+            let timeout = Timespec { tv_sec: left.as_secs().min(1 << 30) as _, tv_nsec: left.subsec_nanos().into() };
             let mut fds = [PollFd::new(&self.socket, events), PollFd::new(self.bell, PollFlags::IN)];
-            match poll(&mut fds, timeout.as_ref()) {
+            match poll(&mut fds, Some(&timeout)) {
                 Ok(0) | Err(Errno::INTR) => continue,
                 Ok(_) => {}
                 Err(error) => return Err(error.into()),
             }
             let [socket, bell] = fds.map(|fd| !fd.revents().is_empty());
+            // Before the socket: who rings may want the worker to end, whatever it says.
             if bell {
                 let mut bytes = [0; 64];
                 while matches!((&mut &*self.bell).read(&mut bytes), Ok(64)) {}
-            }
-            // Who rings may want the worker to end, whatever it says.
-            if bell {
                 return Ok(Woken::Bell);
             }
             if socket {
@@ -95,7 +92,7 @@ impl Channel<'_> {
 
     /// The same in the midst of a message: the bell matters if it means an end.
     fn go_on(&self, events: PollFlags, until: Instant, stopped: &dyn Fn() -> bool) -> Result<(), Broken> {
-        match self.wait(events, Some(until)) {
+        match self.wait(events, until) {
             Ok(Woken::Socket) => Ok(()),
             Ok(Woken::Bell) => {
                 if stopped() {

@@ -15,8 +15,9 @@ use trimtab_config::ByteSize;
 use super::wire::{self, HEAD, Kind, SLACK, Terms};
 use super::{Message, Uncoded, Workers};
 
-/// Names the socket, and says how many workers stand one inside of the other.
-pub(super) const MARK: &str = "TRIMTAB_WORKER";
+/// Names the socket, and says how many workers stand one inside of the other. Does not begin as settings do, since what a function
+/// starts inherits it, and a program refuses settings that it does not know.
+pub(super) const MARK: &str = "WORKER_OF_TRIMTAB";
 /// The most workers one inside of the other: a program that moves its standard input away before it serves does not know that it
 /// is one, and would start workers that do not know it either.
 const DEPTH_MAX: u32 = 3;

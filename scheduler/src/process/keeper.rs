@@ -23,9 +23,14 @@ use super::child::{MARK, variable};
 use super::pool::{Dismissal, Gone, Order, Pool, Worker};
 use super::wire::{self, HEAD, Kind, SLACK, Terms};
 use super::{Death, ProcessFault, Workers};
+use crate::manners::clock::FOREVER;
 
 /// How long a worker without work may take to end by itself.
 const RETIRE_MAX: Duration = Duration::from_secs(1);
+
+fn after(time: Duration) -> Instant {
+    Instant::now() + time.min(FOREVER)
+}
 
 /// Keeps a worker for this job and those that follow.
 pub(super) fn keep(pool: &Arc<Pool>, worker: &Arc<Worker>, bell: &UnixStream, first: Order) {
@@ -95,7 +100,7 @@ fn spawn(workers: &Workers) -> io::Result<(Child, UnixStream)> {
 impl<'a> Process<'a> {
     /// Starts one, and waits until it serves.
     fn start(workers: &Workers, worker: &Worker, bell: &'a UnixStream) -> Result<Self, Failed> {
-        let until = Instant::now() + worker.settings.start_timeout.get();
+        let until = after(worker.settings.start_timeout.get());
         if worker.is_stopped() {
             return Err(Failed::Stopped);
         }
@@ -186,7 +191,7 @@ impl<'a> Process<'a> {
 
     /// One job.
     fn ask(&self, order: &Order, worker: &Worker) -> Result<(Kind, Vec<u8>), Broken> {
-        let until = Instant::now() + order.timeout;
+        let until = after(order.timeout);
         let stopped = || worker.is_stopped();
         self.channel.send(&order.frame, until, &stopped)?;
         let body_max = (worker.settings.message_max.as_u64() as usize).saturating_add(SLACK);
@@ -215,9 +220,9 @@ impl<'a> Process<'a> {
 
     /// Waits for the next job, or for the end.
     fn idle(&mut self, pool: &Pool, worker: &Arc<Worker>) -> Next {
-        let until = Instant::now() + worker.settings.idle_max.get();
+        let until = after(worker.settings.idle_max.get());
         loop {
-            let left = match self.channel.wait(PollFlags::IN, Some(until)) {
+            let left = match self.channel.wait(PollFlags::IN, until) {
                 Ok(Woken::Bell) => {
                     let mut desk = worker.desk.lock();
                     if let Some(order) = desk.order.take() {
@@ -248,8 +253,8 @@ impl<'a> Process<'a> {
     fn part(&mut self, worker: &Worker) -> Gone {
         // A worker that is not there any more needs no goodbye.
         let _ = self.channel.socket.shutdown(Shutdown::Write);
-        let until = Instant::now() + RETIRE_MAX;
-        while !worker.is_stopped() && matches!(self.channel.wait(PollFlags::IN, Some(until)), Ok(Woken::Bell)) {}
+        let until = after(RETIRE_MAX);
+        while !worker.is_stopped() && matches!(self.channel.wait(PollFlags::IN, until), Ok(Woken::Bell)) {}
         self.kill();
         if worker.desk.lock().dismissed == Some(Dismissal::Kill) { Gone::Closed } else { Gone::Retired }
     }
