@@ -171,10 +171,6 @@ impl Queued for Arc<dyn Task> {
     fn live(&self) -> bool {
         self.head().state().is_queued()
     }
-
-    fn prefetch(&self) {
-        Task::prefetch(&**self);
-    }
 }
 
 /// Why a lane did not take a job, or let go of one that it had.

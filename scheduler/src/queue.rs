@@ -16,8 +16,6 @@ use crate::clock::{NEVER, Nanos};
 /// Every so manyth start belongs to the job that has waited longest.
 pub(crate) const TURN: u8 = 8;
 const LEVELS: usize = 5;
-/// In a long queue, jobs have left the processor's cache by their turn: they are fetched so many starts before it.
-const AHEAD: usize = 8;
 /// So many shells are kept without a look.
 const SHELLS: usize = 64;
 
@@ -33,8 +31,6 @@ pub(crate) trait Queued {
     fn weight(&self) -> u64;
     /// Whether it still waits.
     fn live(&self) -> bool;
-    /// It is needed soon.
-    fn prefetch(&self) {}
 }
 
 #[derive(Debug)]
@@ -167,9 +163,6 @@ impl<T: Queued> Queue<T> {
         let level = &mut self.levels[pick.level];
         let item = if pick.dated { level.dated.pop_first().map(|(_, item)| item) } else { level.fifo.pop_front() }?;
         self.turn = if pick.aged { 0 } else { (self.turn + 1).min(TURN) };
-        if let Some(ahead) = level.fifo.get(AHEAD) {
-            ahead.prefetch();
-        }
         self.gone(&item);
         Some(item)
     }

@@ -20,9 +20,6 @@ use crate::error::JobError;
 pub(crate) trait Task: Send + Sync {
     fn head(&self) -> &Head;
 
-    /// Has the processor fetch the job, which is needed soon.
-    fn prefetch(&self);
-
     /// Polls the future once. The caller owns the job, and after `Ready` has given it up: the result is published.
     fn step(self: Arc<Self>) -> Poll<Outcome>;
 
@@ -46,10 +43,6 @@ enum Stage<F: Future> {
     Ended(Result<F::Output, JobError>),
     Taken,
 }
-
-/// So many bytes of a job are fetched early: its head, and the beginning of its future.
-#[cfg(target_arch = "x86_64")]
-const FETCHED: usize = 256;
 
 /// Tells an output that counts as a failure.
 pub(crate) type Judge<T> = fn(&T) -> bool;
@@ -101,16 +94,6 @@ where
 {
     fn head(&self) -> &Head {
         &self.head
-    }
-
-    fn prefetch(&self) {
-        #[cfg(target_arch = "x86_64")]
-        for line in (0..size_of::<Self>().min(FETCHED)).step_by(64) {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let line = std::ptr::from_ref(self).cast::<i8>().wrapping_add(line);
-            // SAFETY: a prefetch is a hint, which reads and writes nothing, wherever it points.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
-        }
     }
 
     fn step(self: Arc<Self>) -> Poll<Outcome> {
