@@ -4,24 +4,25 @@
 //! loop: while anybody waits
 //!     ask the store                    failures: again after a back-off, until all waiters' time is over
 //!     grant to the first waiter
-//!     until it gives back or the lease is lost: renew; if somebody waits, fetch the next token meanwhile
-//!     given back and somebody waits: grant to the next, up to `hand_overs` times in a row    (no trip on the way)
+//!     until it gives back or the lease is lost: renew; if somebody waits, lay the next token ready meanwhile
+//!         given back while one lies ready: to the next by the holder itself, up to `hand_overs` times in a row
+//!     given back and somebody waits: grant to the next
 //!     else: give back to the store
 //! ```
 //!
-//! Handing over inside of the process under a token fetched beforehand is what makes local hand-offs cost no round trip. The
-//! token was drawn while the lock was held, so whoever takes the lock in the store later gets a higher one.
+//! Handing over inside of the process under a token fetched beforehand is what makes local hand-offs cost no round trip, nor a
+//! way over the keeper's task. The token was drawn while the lock was held, so whoever takes the lock in the store later gets a
+//! higher one.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::pin;
-use tokio::sync::Notify;
 use trimtab_config::Backoff;
 
-use crate::error::{Loss, ReleaseError, StoreError};
-use crate::named::{Keeper, Named, Reply};
+use crate::error::{Loss, ReleaseError};
+use crate::named::{Keeper, Named, Reply, Returned};
 use crate::store::Hold;
 
 /// The keeper of this name.
@@ -91,36 +92,33 @@ fn delays(_: &Backoff) -> impl Iterator<Item = Duration> + use<> {
 }
 
 enum End {
-    Returned(Reply),
+    /// With the token for the lease after it, if somebody waits for that.
+    Returned(Returned, Option<u64>),
     Lost(Loss),
 }
 
 /// From the moment it is ours to the moment it is not.
 async fn hold(named: &Arc<Named>, hold: Hold) {
     let counts = &named.group.counts;
-    let mut token = hold.token();
-    let mut granted = named.grant(token, hold.trusted_until());
-    let mut turns = 0;
+    let mut granted = named.grant(hold.token(), hold.trusted_until());
+    let mut turns = named.group.settings.hand_overs;
     while granted {
-        let (end, spare) = held(named, &hold, token, turns < named.group.settings.hand_overs).await;
-        let reply = match end {
+        let (Returned { token, reply }, next) = match held(named, &hold, &mut turns).await {
             End::Lost(loss) => {
-                named.lose(token, loss);
+                named.lose(loss);
                 hold.abandon();
                 return;
             }
-            End::Returned(reply) => reply,
+            End::Returned(returned, next) => (returned, next),
         };
-        let Some(next) = spare.filter(|_| named.wanted_until().is_some()) else {
+        let Some(next) = next.filter(|_| named.wanted_until().is_some()) else {
             give_back(named, hold, token, reply).await;
             return;
         };
         named.released();
         // Whoever stopped waiting for the answer needs none.
         let _ = reply.send(Ok(()));
-        turns += 1;
-        token = next;
-        granted = named.grant(token, hold.trusted_until());
+        granted = named.grant(next, hold.trusted_until());
         counts.hand_overs.fetch_add(u64::from(granted), Ordering::Relaxed);
     }
     // Nobody wanted it any more.
@@ -146,35 +144,50 @@ async fn give_back(named: &Arc<Named>, hold: Hold, token: u64, reply: Reply) {
     }
 }
 
-/// Watches over one lease; with the token of the next one, if somebody waits for it.
-async fn held(named: &Named, hold: &Hold, token: u64, may_hand_over: bool) -> (End, Option<u64>) {
-    let wanted = || may_hand_over && named.wanted_until().is_some();
-    let watch = hold.watch(named, token);
-    let start = Notify::new();
-    let fetch = async {
-        start.notified().await;
-        hold.next_token().await
-    };
+/// Watches over leases that follow each other at once, and has the token for the next one ready while somebody waits; `turns`
+/// says how many more may follow.
+async fn held(named: &Named, hold: &Hold, turns: &mut u32) -> End {
+    // None so far.
+    let (watch, fetch) = (hold.watch(named), false.then(|| hold.next_token()));
     pin!(watch, fetch);
-    let mut next: Option<Result<u64, StoreError>> = None;
-    let end = loop {
-        if let Some(reply) = named.take_returned() {
-            break End::Returned(reply);
+    loop {
+        if let Some((returned, ready)) = named.take_returned() {
+            let wanted = ready.is_none() && named.wanted_until().is_some();
+            let next = match fetch.as_mut().as_pin_mut() {
+                // On its way already, or asked for now: one trip instead of two.
+                Some(next) if wanted => next.await.ok(),
+                None if wanted && take_turn(turns) => hold.next_token().await.ok(),
+                _ => ready,
+            };
+            return End::Returned(returned, next);
         }
-        if wanted() {
-            start.notify_one();
+        if fetch.is_none() && named.wants_next() && take_turn(turns) {
+            fetch.set(Some(hold.next_token()));
         }
+        let fetched = async {
+            match fetch.as_mut().as_pin_mut() {
+                Some(next) => next.await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
-            loss = &mut watch => break End::Lost(loss),
-            fetched = &mut fetch, if next.is_none() => next = Some(fetched),
+            loss = &mut watch => return End::Lost(loss),
+            next = fetched => {
+                fetch.set(None);
+                match next {
+                    Ok(next) => named.prepare(next, hold.trusted_until()),
+                    // It goes back to the store, which has the word then.
+                    Err(_) => *turns = 0,
+                }
+            }
             () = named.changed() => {}
         }
-    };
-    if next.is_none() && matches!(end, End::Returned(_)) && wanted() {
-        // On its way already, or asked for now: one trip instead of two.
-        start.notify_one();
-        next = Some(fetch.await);
     }
-    (end, next.and_then(Result::ok))
+}
+
+fn take_turn(turns: &mut u32) -> bool {
+    let left = turns.checked_sub(1);
+    *turns = left.unwrap_or(0);
+    left.is_some()
 }

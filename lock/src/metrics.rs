@@ -16,7 +16,7 @@
 //! | `trimtab_lock_wait_seconds`, `…_hold_seconds` | histogram | group | seconds |
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
@@ -77,13 +77,10 @@ pub struct LockStats {
     pub round_trips: u64,
 }
 
-/// So many names can be used at the same time without sharing a counter.
-const STRIPES: usize = 8;
-
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    stripes: [Stripe; STRIPES],
-    next: AtomicUsize,
+    acquired: AtomicU64,
+    released: AtomicU64,
     waited: AtomicU64,
     timeouts: AtomicU64,
     pub(crate) refused: AtomicU64,
@@ -93,12 +90,11 @@ pub(crate) struct Counts {
     meters: Option<Meters>,
 }
 
-/// What every lease counts, on a cache line of its own.
+/// What every lease counts. Each name counts for itself, under the lock that it takes anyway, and tells its group now and then.
 #[derive(Debug, Default)]
-#[repr(align(64))]
-struct Stripe {
-    acquired: AtomicU64,
-    released: AtomicU64,
+pub(crate) struct Tally {
+    pub(crate) acquired: u64,
+    pub(crate) released: u64,
 }
 
 struct Meters {
@@ -120,24 +116,18 @@ impl Counts {
         Self { meters: metrics.then(|| Meters::resolve(group)), ..Self::default() }
     }
 
-    /// The counters of the next name.
-    pub(crate) fn stripe(&self) -> usize {
-        self.next.fetch_add(1, Ordering::Relaxed) % STRIPES
+    /// Takes over what a name has counted.
+    pub(crate) fn take(&self, tally: &mut Tally) {
+        let Tally { acquired, released } = std::mem::take(tally);
+        self.acquired.fetch_add(acquired, Ordering::Relaxed);
+        self.released.fetch_add(released, Ordering::Relaxed);
     }
 
-    pub(crate) fn granted(&self, stripe: usize, waited: Option<Duration>) {
-        self.stripes[stripe].acquired.fetch_add(1, Ordering::Relaxed);
-        if let Some(waited) = waited {
-            self.waited.fetch_add(1, Ordering::Relaxed);
-            if let Some(meters) = &self.meters {
-                meters.wait.record(waited.as_secs_f64());
-            }
+    pub(crate) fn waited(&self, waited: Duration) {
+        self.waited.fetch_add(1, Ordering::Relaxed);
+        if let Some(meters) = &self.meters {
+            meters.wait.record(waited.as_secs_f64());
         }
-    }
-
-    /// How many this stripe had before.
-    pub(crate) fn released(&self, stripe: usize) -> u64 {
-        self.stripes[stripe].released.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn held(&self, since: Instant) {
@@ -156,9 +146,9 @@ impl Counts {
             name: name.clone(),
             held,
             waiting,
-            acquired: self.stripes.iter().map(|stripe| read(&stripe.acquired)).sum(),
+            acquired: read(&self.acquired),
             waited: read(&self.waited),
-            released: self.stripes.iter().map(|stripe| read(&stripe.released)).sum(),
+            released: read(&self.released),
             lost: read(&self.lost),
             forced: read(&self.forced),
             hand_overs: read(&self.hand_overs),

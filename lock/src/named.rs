@@ -29,10 +29,11 @@ use crate::group::Group;
 use crate::keeper::keeper;
 use crate::lease::Lease;
 use crate::listing::{ListedHolder, ListedWaiter};
+use crate::metrics::Tally;
 use crate::mode::LeaseMode;
 
-/// In memory one hold in so many is timed, those that were waited for aside.
-const HOLDS_TIMED: u64 = 16;
+/// In memory one hold in so many is timed, those that were waited for aside, and the group is told of the others by then.
+const HOLDS_TIMED: u32 = 16;
 
 pub(crate) type Keeper = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) type Reply = oneshot::Sender<Result<(), ReleaseError>>;
@@ -48,8 +49,6 @@ pub(crate) struct Named {
     /// Whether the name is one of a semaphore, which are names of their own.
     pub(crate) counted: bool,
     in_memory: bool,
-    /// Which of the group's counters it uses.
-    stripe: usize,
     state: Mutex<State>,
     /// For the keeper: something changed.
     pub(crate) wake: Notify,
@@ -63,7 +62,9 @@ struct State {
     /// In memory: those who hold it together, by token.
     sharers: BTreeMap<u64, Holder>,
     /// The holder gave it back, and the keeper has not seen that yet.
-    returned: Option<Reply>,
+    returned: Option<Returned>,
+    /// In a store: the token of the lease after this one, for which somebody waits.
+    next_lease: Option<u64>,
     /// In the order they came.
     waiters: BTreeMap<u64, Waiter>,
     next: u64,
@@ -76,6 +77,15 @@ struct State {
     /// The store's last failure.
     failure: Option<StoreError>,
     kept: Kept,
+    tally: Tally,
+    /// In memory: so many holds until one is timed again.
+    untimed: u32,
+}
+
+/// A lease that its holder gave back to a store.
+pub(crate) struct Returned {
+    pub(crate) token: u64,
+    pub(crate) reply: Reply,
 }
 
 /// Where the keeper is.
@@ -152,9 +162,9 @@ pub struct LockReport {
 impl Named {
     pub(crate) fn new(group: Arc<Group>, name: Arc<str>, mode: LeaseMode) -> Self {
         let counted = matches!(mode, LeaseMode::Permit { .. });
-        let (in_memory, stripe) = (group.store.is_memory(), group.counts.stripe());
+        let in_memory = group.store.is_memory();
         let (state, wake, ended) = (Mutex::default(), Notify::new(), Notify::new());
-        Self { group, name, mode, counted, in_memory, stripe, state, wake, ended }
+        Self { group, name, mode, counted, in_memory, state, wake, ended }
     }
 
     /// In memory: the lock, if it can be had now. All that an uncontended acquire does.
@@ -175,8 +185,8 @@ impl Named {
         }
         let token = state.next_token(&self.group);
         state.admit(mode, Holder { token, since: now, trusted_until: None, location, task });
+        state.tally.acquired += 1;
         drop(state);
-        self.group.counts.granted(self.stripe, None);
         Some(Lease::new(self.clone(), token, mode))
     }
 
@@ -191,9 +201,13 @@ impl Named {
             return false;
         }
         let Some(since) = state.end(token).map(|holder| holder.since) else { return false };
-        drop(state);
+        state.tally.released += 1;
         // The clock costs as much as all the rest.
-        if self.group.counts.released(self.stripe).is_multiple_of(HOLDS_TIMED) {
+        let timed = state.untimed == 0;
+        state.untimed = if timed { HOLDS_TIMED } else { state.untimed } - 1;
+        if timed {
+            self.group.counts.take(&mut state.tally);
+            drop(state);
             self.group.counts.held(since);
         }
         true
@@ -263,9 +277,9 @@ impl Named {
         left.is_some()
     }
 
-    /// A lease was given back in time.
+    /// A lease was given back to the store in time.
     pub(crate) fn released(&self) {
-        self.group.counts.released(self.stripe);
+        self.state.lock().tally.released += 1;
     }
 
     /// What is said to a caller whose time ran out.
@@ -323,7 +337,8 @@ impl Named {
         state.admit(kept, Holder { token, since: now, trusted_until, location, task });
         match answer.send(Ok(Lease::new(self.clone(), token, mode))) {
             Ok(()) => {
-                self.group.counts.granted(self.stripe, Some(now.saturating_duration_since(since)));
+                state.tally.acquired += 1;
+                self.group.counts.waited(now.saturating_duration_since(since));
                 true
             }
             // Its lease must not give back what the next one gets.
@@ -346,7 +361,7 @@ impl Named {
         let counts = &self.group.counts;
         counts.held(holder.since);
         if self.in_memory {
-            counts.released(self.stripe);
+            state.tally.released += 1;
             if !state.waiters.is_empty() {
                 counts.hand_overs.fetch_add(self.serve_all(state), Ordering::Relaxed);
             }
@@ -356,9 +371,18 @@ impl Named {
         let late = holder.trusted_until.is_some_and(|until| Instant::now() > until);
         if late {
             state.lost(token, Loss::Expired, counts);
+        } else if let Some(next) = state.next_lease.take()
+            && self.serve(state, next, holder.trusted_until)
+        {
+            // Here and now, which costs the next one no way over the keeper's task; the keeper sees to the token after that.
+            state.tally.released += 1;
+            counts.hand_overs.fetch_add(1, Ordering::Relaxed);
+            drop(guard);
+            self.wake.notify_one();
+            return Ok(None);
         }
         let (reply, outcome) = oneshot::channel();
-        state.returned = Some(reply);
+        state.returned = Some(Returned { token, reply });
         let keeper = match std::mem::replace(&mut state.kept, Kept::Driven) {
             Kept::Parked(keeper) => Some(keeper),
             kept => {
@@ -433,34 +457,48 @@ impl Named {
         .await;
     }
 
-    /// Whether the holder has given back since the last look.
-    pub(crate) fn take_returned(&self) -> Option<Reply> {
-        self.state.lock().returned.take()
+    /// What the holder has given back since the last look, and the token that was for the lease after it.
+    pub(crate) fn take_returned(&self) -> Option<(Returned, Option<u64>)> {
+        let mut state = self.state.lock();
+        let returned = state.returned.take()?;
+        Some((returned, state.next_lease.take()))
+    }
+
+    /// Whether somebody waits behind the holder for whom no token lies ready.
+    pub(crate) fn wants_next(&self) -> bool {
+        let state = self.state.lock();
+        state.holder.is_some() && state.next_lease.is_none() && !state.waiters.is_empty()
+    }
+
+    /// The lease after this one may follow it at once, under this token, which was drawn while the store trusts us until then.
+    pub(crate) fn prepare(&self, next: u64, until: Option<Instant>) {
+        let mut state = self.state.lock();
+        if until.is_none_or(|until| state.trust(until)) {
+            state.next_lease = Some(next);
+        }
     }
 
     /// The holder's clock may trust the store until then; false when it was too late for that, and the lease is lost.
     #[cfg_attr(not(any(feature = "postgres", feature = "redis")), allow(dead_code, reason = "leases that end by time"))]
-    pub(crate) fn trust(&self, token: u64, until: Instant) -> bool {
-        let mut state = self.state.lock();
-        let Some(holder) = state.holder.as_mut().filter(|holder| holder.token == token) else { return true };
-        let in_time = holder.trusted_until.is_none_or(|until| Instant::now() <= until);
-        if in_time {
-            holder.trusted_until = Some(until);
-        }
-        in_time
+    pub(crate) fn trust(&self, until: Instant) -> bool {
+        self.state.lock().trust(until)
     }
 
     /// The lease is gone: the holder is told.
-    pub(crate) fn lose(&self, token: u64, loss: Loss) {
+    pub(crate) fn lose(&self, loss: Loss) {
         let mut state = self.state.lock();
-        if let Some(holder) = state.holder.take_if(|holder| holder.token == token) {
+        state.next_lease = None;
+        let held = state.holder.take().map(|holder| {
             self.group.counts.held(holder.since);
-        }
+            holder.token
+        });
+        let returned = state.returned.take();
+        let Some(token) = held.or(returned.as_ref().map(|returned| returned.token)) else { return };
         state.lost(token, loss, &self.group.counts);
-        if let Some(reply) = state.returned.take() {
+        drop(state);
+        if let Some(Returned { token, reply }) = returned {
             let _ = reply.send(Err(ReleaseError::Lost { name: self.name.clone(), token, loss }));
         }
-        drop(state);
         self.ended.notify_waiters();
         tracing::warn!(group = %self.group.name, lock = %self.name, token, %loss, "a lease was lost");
     }
@@ -548,19 +586,18 @@ impl Named {
     pub(crate) fn orphaned(&self) {
         let mut state = self.state.lock();
         state.kept = Kept::Nowhere;
-        let token = state.holder.as_ref().map(|holder| holder.token);
         // Dropping their senders tells them.
         let waiters = std::mem::take(&mut state.waiters);
         let returned = state.returned.take();
         drop(state);
         drop((waiters, returned));
-        if let Some(token) = token {
-            self.lose(token, Loss::Shutdown);
-        }
+        self.lose(Loss::Shutdown);
     }
 
+    /// How it stands; and the group's counts include its own then.
     pub(crate) fn report(&self) -> LockReport {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        self.group.counts.take(&mut state.tally);
         LockReport {
             name: self.name.clone(),
             holder: state.holder.as_ref().map(Holder::local),
@@ -597,6 +634,7 @@ impl Named {
 
 impl Drop for Named {
     fn drop(&mut self) {
+        self.group.counts.take(&mut self.state.get_mut().tally);
         self.group.forget(self);
     }
 }
@@ -635,6 +673,16 @@ impl State {
     fn end(&mut self, token: u64) -> Option<Holder> {
         let held = self.holder.take_if(|holder| holder.token == token);
         if held.is_some() || self.sharers.is_empty() { held } else { self.sharers.remove(&token) }
+    }
+
+    /// False when it was too late for that.
+    fn trust(&mut self, until: Instant) -> bool {
+        let Some(holder) = &mut self.holder else { return true };
+        let in_time = holder.trusted_until.is_none_or(|until| Instant::now() <= until);
+        if in_time {
+            holder.trusted_until = Some(until);
+        }
+        in_time
     }
 
     fn lost(&mut self, token: u64, loss: Loss, counts: &crate::metrics::Counts) {

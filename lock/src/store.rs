@@ -190,15 +190,15 @@ impl Hold {
     }
 
     /// Renews until it is lost. Safe to drop at any moment.
-    pub(crate) async fn watch(&self, named: &Named, token: u64) -> Loss {
+    pub(crate) async fn watch(&self, named: &Named) -> Loss {
         match self {
             // The kernel keeps it as long as this process lives.
             #[cfg(all(feature = "file", unix))]
             Self::File(_) => std::future::pending().await,
             #[cfg(feature = "postgres")]
-            Self::Postgres(hold) => hold.watch(named, token).await,
+            Self::Postgres(hold) => hold.watch(named).await,
             #[cfg(feature = "redis")]
-            Self::Redis(hold) => hold.watch(named, token).await,
+            Self::Redis(hold) => hold.watch(named).await,
             Self::Never(never) => match *never {},
         }
     }

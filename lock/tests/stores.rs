@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use trimtab_lock::{Locks, ReleaseError};
+use trimtab_lock::{Locks, Loss, ReleaseError};
 
 use common::{fresh, settings, until};
 
@@ -99,6 +99,38 @@ async fn gives_up_and_frees(url: &str) {
     until("no name in use", || one.report().is_empty() && two.report().is_empty()).await;
 }
 
+/// A waiter of the same process follows its holder at once, whoever ends the lease: under a token that was drawn meanwhile, and
+/// the store is asked for nothing more.
+async fn follows_at_once(url: &str) {
+    let (locks, _) = groups(url).await;
+    let name = fresh("follow");
+    for forced in [false, true] {
+        let first = locks.acquire(&name, LONG).await.unwrap();
+        let asked = locks.stats().round_trips;
+        let waits = tokio::spawn({
+            let (locks, name) = (locks.clone(), name.clone());
+            async move { locks.acquire(&name, LONG).await }
+        });
+        until("a waiter", || locks.stats().waiting == 1).await;
+        let trips = u64::from(!url.starts_with("file:"));
+        until("the question for its token", || locks.stats().round_trips == asked + trips).await;
+        let (token, watch) = (first.token(), first.watch());
+        if forced {
+            assert!(locks.force_release(&name, "a test"));
+            assert_eq!(watch.lost().await, Loss::Forced);
+            assert!(matches!(first.release().await, Err(ReleaseError::Lost { loss: Loss::Forced, .. })));
+        } else {
+            first.release().await.unwrap();
+        }
+        let second = waits.await.unwrap().unwrap();
+        assert!(second.token() > token && !second.is_lost());
+        assert_eq!(locks.stats().round_trips, asked + trips);
+        second.release().await.unwrap();
+    }
+    let stats = locks.stats();
+    assert_eq!((stats.acquired, stats.hand_overs, stats.lost, stats.held), (4, 2, 1, 0), "{stats:?}");
+}
+
 /// Callers that leave at every moment of an acquire.
 async fn loses_nothing_to_callers_who_leave(url: &str) {
     let (one, two) = groups(url).await;
@@ -130,6 +162,7 @@ async fn loses_nothing_to_callers_who_leave(url: &str) {
 async fn promises(url: &str) {
     excludes_hands_over_and_grows(url).await;
     gives_up_and_frees(url).await;
+    follows_at_once(url).await;
     loses_nothing_to_callers_who_leave(url).await;
 }
 

@@ -264,13 +264,13 @@ impl PostgresHold {
         self.session.trusted_until()
     }
 
-    pub(crate) async fn watch(&self, named: &Named, token: u64) -> Loss {
+    pub(crate) async fn watch(&self, named: &Named) -> Loss {
         // After a standstill both may be true: our own question that had no answer in time ends the session, too.
         let ended = || if Instant::now() > self.session.trusted_until() { Loss::Expired } else { Loss::Disconnected };
         loop {
             let until = self.session.trusted_until();
             // Others on this session may have spoken to the server meanwhile.
-            if !named.trust(token, until) {
+            if !named.trust(until) {
                 return Loss::Expired;
             }
             tokio::select! {

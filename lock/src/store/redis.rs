@@ -260,12 +260,12 @@ impl RedisHold {
         *self.trusted_until.lock()
     }
 
-    pub(crate) async fn watch(&self, named: &Named, token: u64) -> Loss {
+    pub(crate) async fn watch(&self, named: &Named) -> Loss {
         // What is left of the trusted 57 of 60 parts when a third of the lease has gone by.
         let due = self.shared.lease * 37 / 60;
         loop {
             let until = self.trusted_until();
-            if !named.trust(token, until) {
+            if !named.trust(until) {
                 return Loss::Expired;
             }
             let left = until.saturating_duration_since(Instant::now());
