@@ -16,6 +16,7 @@ mod inspect;
 mod leave;
 mod observe;
 mod read;
+mod samples;
 pub(crate) mod shard;
 mod shrink;
 pub(crate) mod slots;
@@ -50,6 +51,7 @@ use crate::weigher::Weigher;
 use arena::{Entry, Pair, TOKENS_MAX, Taken};
 use budget::{Budget, UNLIMITED};
 use departed::Departed;
+use samples::Samples;
 use shard::{Held, Shard, State};
 use slots::Scales;
 use stripes::Stripes;
@@ -76,6 +78,7 @@ pub(crate) struct Store<K, V, S> {
     policy: InForce,
     shards: Box<[Shard<K, V>]>,
     stripes: Stripes,
+    samples: Samples,
     /// At rest under policies that need no samples.
     shadow: Shadow,
     pub(crate) budget: Budget,
@@ -143,6 +146,7 @@ impl<K, V, S> Store<K, V, S> {
             policy: InForce::new(plan.policy),
             shards,
             stripes: Stripes::new(plan.statistics),
+            samples: Samples::default(),
             shadow,
             budget: Budget::new(plan.max_entries, plan.max_bytes, uniform),
             weigher: plan.weigher,
@@ -494,19 +498,21 @@ where
         if !self.shadow.is_fit() {
             self.fit_shadow();
         }
-        let thread = threads::index();
         let sampled = self.shadow.samples(hash);
-        if sampled || self.stripes.has_some(thread) {
-            self.show(thread, sampled.then_some(hash as u32));
+        if sampled || self.samples.has_some() {
+            self.show(sampled.then_some(hash as u32));
         }
         self.observe(Event::Store, hash);
     }
 
     /// Shows sampled requests to the shadow.
     #[cold]
-    fn show(&self, thread: usize, request: Option<u32>) {
+    fn show(&self, request: Option<u32>) {
         let left = SAMPLES_PER_INSERT - u32::from(request.is_some());
-        self.shadow.record(self.stripes.take(thread, left).chain(request), self.mean_cost());
+        let shown = self.shadow.record(|| self.samples.take(left).chain(request), self.mean_cost());
+        if !shown && let Some(request) = request {
+            self.samples.put(request);
+        }
     }
 
     /// Counts a refusal, and removes the value that the refused one was to replace.

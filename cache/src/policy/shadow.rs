@@ -9,8 +9,8 @@
 //! after its first lesson the shadow *rests* between bursts, for so many insertions that the sample is a small share of all
 //! requests again; the miniatures warm up, uncounted, at the head of each burst.
 //!
-//! Hits reach the shadow through small rings that readers write without waiting, and that may lose some under
-//! load; inserts take a few out of their own thread's ring each, so no call pays for many.
+//! Hits reach the shadow through a small ring (`store/samples.rs`) that readers write without waiting, and that may lose some
+//! under load; inserts take a few out each, so no call pays for many.
 //!
 //! Source: C. Waldspurger et al., "Cache Modeling and Optimization using Miniature Simulations", USENIX ATC 2017; the
 //! criterion is the sign test for matched pairs, with decay.
@@ -220,11 +220,12 @@ impl Shadow {
         }
     }
 
-    /// Takes in sampled requests, hits and misses alike; does nothing while another thread is at it.
-    pub(crate) fn record(&self, requests: impl Iterator<Item = u32>, cost: u32) {
-        let Some(mut contest) = self.contest.try_lock() else { return };
-        let Some(contest) = contest.as_mut() else { return };
-        for hash in requests {
+    /// Takes in sampled requests, hits and misses alike; false while another thread is at it, and they are to be kept for later:
+    /// if they were lost, a cache would choose otherwise under many threads than under one.
+    pub(crate) fn record<R: Iterator<Item = u32>>(&self, requests: impl FnOnce() -> R, cost: u32) -> bool {
+        let Some(mut contest) = self.contest.try_lock() else { return false };
+        let Some(contest) = contest.as_mut() else { return true };
+        for hash in requests() {
             let current = usize::from(self.arm.0.load(Ordering::Relaxed)) % N;
             if let Some(better) = contest.record(hash, cost, current) {
                 self.arm.choose(better);
@@ -234,6 +235,7 @@ impl Shadow {
                 self.threshold.store(0, Ordering::Relaxed);
             }
         }
+        true
     }
 }
 
@@ -381,7 +383,10 @@ mod tests {
     }
 
     fn play(shadow: &Shadow, keys: impl Iterator<Item = u32>) {
-        shadow.record(keys.map(|key| key.wrapping_mul(0x9E37_79B1).rotate_left(13).wrapping_mul(0x85EB_CA6B)), 1);
+        assert!(
+            shadow
+                .record(|| keys.map(|key| key.wrapping_mul(0x9E37_79B1).rotate_left(13).wrapping_mul(0x85EB_CA6B)), 1)
+        );
     }
 
     #[test]
@@ -441,7 +446,7 @@ mod tests {
             }
             let hash = at.wrapping_mul(0x9E37_79B9_7F4A_7C15);
             if shadow.samples(hash) {
-                shadow.record(std::iter::once(hash as u32), 1);
+                shadow.record(|| std::iter::once(hash as u32), 1);
                 watched += 1;
             }
         }

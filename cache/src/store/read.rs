@@ -103,7 +103,7 @@ where
         }
         self.stripes.hit(pin.index());
         if self.shadow.samples(hash) {
-            self.stripes.put(pin.index(), hash as u32);
+            self.samples.put(hash as u32);
         }
         // Not only then: the policy's sample rests at other times than the curve's.
         self.observe(Event::Hit, hash);

@@ -42,11 +42,39 @@ pub fn timed(threads: usize, time: Duration, block: impl Fn(usize, usize) + Sync
     operations as f64 / (last - first).as_secs_f64() / 1e6
 }
 
+/// Replays `keys` once over `threads` threads, which take turns: each request is over when the next one begins. Returns the hits.
+///
+/// So they are the same requests in the same order as by one thread, and what differs is what the store makes of the threads.
+pub fn in_turns(threads: usize, keys: &[u64], request: impl Fn(u64) -> bool + Sync) -> u64 {
+    let cursor = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads)
+            .map(|thread| {
+                let (cursor, request) = (&cursor, &request);
+                scope.spawn(move || {
+                    let mut hits = 0;
+                    for (at, key) in keys.iter().enumerate().skip(thread).step_by(threads) {
+                        let mut looks = 0_u32;
+                        while cursor.load(Ordering::Acquire) != at {
+                            looks += 1;
+                            // The other one may wait for this processor.
+                            if looks.is_multiple_of(1_000) { thread::yield_now() } else { std::hint::spin_loop() }
+                        }
+                        hits += u64::from(request(*key));
+                        cursor.store(at + 1, Ordering::Release);
+                    }
+                    hits
+                })
+            })
+            .collect();
+        handles.into_iter().map(|handle| handle.join().expect("no request panics")).sum()
+    })
+}
+
 /// Replays `keys` once over `threads` threads, each taking the next `chunk` requests; on a miss `request` inserts.
 ///
-/// The shared cursor keeps the order of the stream but for what the other threads have in hand. Chunks of one change it least: a short
-/// stream whose requests are swapped by dozens is another stream, with another hit ratio. Chunks of dozens keep the threads
-/// from fighting over the cursor, where speed is asked for. Returns hits and the time taken.
+/// The shared cursor keeps the order of the stream but for what the other threads have in hand. Chunks of one change it least; chunks
+/// of dozens keep the threads from fighting over the cursor, where speed is asked for. Returns hits and the time taken.
 pub fn replay(threads: usize, chunk: usize, keys: &[u64], request: impl Fn(u64) -> bool + Sync) -> (u64, Duration) {
     if threads == 1 {
         let start = Instant::now();
@@ -96,6 +124,19 @@ mod tests {
                 key % 10 == 0
             });
             assert_eq!((sum.into_inner(), hits), (500_500, 100));
+        }
+    }
+
+    #[test]
+    fn in_turns_the_order_is_that_of_the_stream() {
+        let keys: Vec<u64> = (0..1_000).collect();
+        for threads in [1, 2, 3] {
+            let last = AtomicU64::new(0);
+            let hits = in_turns(threads, &keys, |key| {
+                assert_eq!(last.swap(key, Ordering::Relaxed), key.saturating_sub(1));
+                key % 10 == 0
+            });
+            assert_eq!((last.into_inner(), hits), (999, 100));
         }
     }
 

@@ -3,10 +3,16 @@
 //! The share is the time that somebody spent in the section, of all the time: what is missing went into handing over, and
 //! divided by the leases it is the delay. Polling asks the same store again and again, with delays from 10 ms to 5 s as the usual
 //! settings of a back-off are. Every section is noted with its begin and end, and no two may overlap.
+//!
+//! Bare is what the store itself needs for a hand-over, without tokens, leases or places given up: a blocking question on a
+//! session for each contender, a blocking thread on a file. Redis has nothing of the kind.
 
+use std::fs::File;
+use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use tokio_postgres::{Client, NoTls, Statement};
 use trimtab_config::{Backoff, Profile, Settings};
 use trimtab_lock::{Lease, Locks};
 
@@ -30,11 +36,16 @@ struct Seen {
     trips: u64,
 }
 
-/// Ours, woken, and polling.
-const WAYS: [(&str, Role); 2] = [("trimtab", Role::Ours), ("polling", Role::Peer)];
+const OURS: &str = "trimtab";
+const POLLING: &str = "polling";
+const BARE: &str = "bare";
 
 pub(super) fn cases(store: &'static str, url: &str, quick: bool) -> Vec<Case> {
     let shapes: &[usize] = if store == "memory" { &[1] } else { &[1, CONTENDERS] };
+    let mut ways = vec![(OURS, Role::Ours), (POLLING, Role::Peer)];
+    if ["postgres", "file"].contains(&store) {
+        ways.push((BARE, Role::Limit));
+    }
     let case = |&processes: &usize| {
         let contender = |(way, role)| {
             let url = url.to_owned();
@@ -53,7 +64,7 @@ pub(super) fn cases(store: &'static str, url: &str, quick: bool) -> Vec<Case> {
                 Measure::higher("Jain", ""),
                 Measure::higher("rate", "/s"),
             ],
-            contenders: WAYS.into_iter().map(contender).collect(),
+            contenders: ways.iter().copied().map(contender).collect(),
             rounds: Rounds::Exact(if quick { 1 } else { 3 }),
         }
     };
@@ -118,27 +129,30 @@ pub(super) fn contend(arguments: &[&str]) -> Result<(), String> {
     };
     let number: u64 = number.parse().map_err(text)?;
     let (tasks, time): (u64, _) = (tasks.parse().map_err(text)?, Duration::from_millis(millis.parse().map_err(text)?));
-    let polls = *way == "polling";
     runtime()?.block_on(async move {
         let locks = Locks::connect("bench", url).await.map_err(text)?;
+        let mut takers = Vec::new();
+        for _ in 0..tasks {
+            takers.push(Taker::new(&locks, url, name, way).await?);
+        }
         say("ready")?;
         order()?;
         let (started, before) = (Instant::now(), locks.stats().round_trips);
-        let tasks: Vec<_> = (0..tasks)
-            .map(|task| {
-                let (locks, name) = (locks.clone(), (*name).to_owned());
+        let tasks: Vec<_> = takers
+            .into_iter()
+            .zip(number * tasks + 1..)
+            .map(|(taker, mut seed)| {
                 tokio::spawn(async move {
-                    let mut seed = number * tasks + task + 1;
                     let (mut waits, mut sections) = (Vec::new(), Vec::new());
                     while started.elapsed() < time {
                         let asked = Instant::now();
-                        let lease = take(&locks, &name, polls).await?;
+                        let lease = taker.take().await?;
                         let (waited, begin) = (asked.elapsed(), now());
                         // By the system: tokio's timer rounds a millisecond up to two.
                         let section = tokio::task::spawn_blocking(|| std::thread::sleep(SECTION));
                         section.await.map_err(text)?;
                         sections.push((begin, now()));
-                        lease.release().await.map_err(text)?;
+                        taker.give_back(lease).await?;
                         waits.push(waited.as_secs_f64() * 1e3);
                         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                         tokio::time::sleep(Duration::from_micros((seed >> 33) % 4_000)).await;
@@ -163,10 +177,54 @@ fn now() -> u64 {
     UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64
 }
 
-async fn take(locks: &Locks, name: &str, polls: bool) -> Result<Lease, String> {
-    if !polls {
-        return locks.acquire(name, WAIT).await.map_err(text);
+/// How one contender takes the lock.
+enum Taker {
+    Leases { locks: Locks, name: String, polls: bool },
+    Session { client: Client, lock: Statement, unlock: Statement, name: String },
+    File(Arc<File>),
+}
+
+impl Taker {
+    async fn new(locks: &Locks, url: &str, name: &str, way: &str) -> Result<Self, String> {
+        let name = name.to_owned();
+        if way != BARE {
+            return Ok(Self::Leases { locks: locks.clone(), name, polls: way == POLLING });
+        }
+        if let Some(folder) = url.strip_prefix("file:") {
+            return Ok(Self::File(Arc::new(File::create(format!("{folder}/{name}")).map_err(text)?)));
+        }
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await.map_err(text)?;
+        drop(tokio::spawn(connection));
+        let lock = client.prepare("SELECT pg_advisory_lock(hashtext($1))").await.map_err(text)?;
+        let unlock = client.prepare("SELECT pg_advisory_unlock(hashtext($1))").await.map_err(text)?;
+        Ok(Self::Session { client, lock, unlock, name })
     }
+
+    async fn take(&self) -> Result<Option<Lease>, String> {
+        match self {
+            Self::Leases { locks, name, polls: true } => poll(locks, name).await.map(Some),
+            Self::Leases { locks, name, .. } => locks.acquire(name, WAIT).await.map(Some).map_err(text),
+            Self::Session { client, lock, name, .. } => client.execute(lock, &[name]).await.map(|_| None).map_err(text),
+            Self::File(file) => {
+                let file = file.clone();
+                tokio::task::spawn_blocking(move || file.lock()).await.map_err(text)?.map(|()| None).map_err(text)
+            }
+        }
+    }
+
+    async fn give_back(&self, lease: Option<Lease>) -> Result<(), String> {
+        match self {
+            Self::Leases { .. } => match lease {
+                Some(lease) => lease.release().await.map_err(text),
+                None => Ok(()),
+            },
+            Self::Session { client, unlock, name, .. } => client.execute(unlock, &[name]).await.map(drop).map_err(text),
+            Self::File(file) => file.unlock().map_err(text),
+        }
+    }
+}
+
+async fn poll(locks: &Locks, name: &str) -> Result<Lease, String> {
     let backoff = Backoff { max_retries: 1_000, ..Backoff::for_profile(Profile::Balanced) };
     for delay in backoff.delays() {
         if let Some(lease) = locks.try_acquire(name).await.map_err(text)? {
