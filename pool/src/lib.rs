@@ -18,7 +18,7 @@
 //! | [`config`], [`stats`], [`metrics`], [`error`] | settings, numbers, their publication, every refusal with the way out |
 //!
 //! Inside, `stash` keeps idle objects and `demand` says how many are worth keeping. Unsafe code stands in `stash/slot`,
-//! `stash/seat`, `fence`, `intern/words` and (with its feature) `account` only, each of which opens with what it relies on.
+//! `stash/seat`, `fence`, `clock`, `intern/words` and (with its feature) `account` only, each of which opens with what it relies on.
 
 #![deny(unsafe_code)]
 

@@ -22,6 +22,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("monitor/src/reclaim/trim.rs", "malloc_trim is a C function"),
     ("pool/src/stash/slot.rs", "owns a box through an atomic pointer"),
     ("pool/src/stash/seat.rs", "takes without an exchange while no thief is there"),
+    ("pool/src/clock.rs", "the system's tick is read through a C function"),
     ("pool/src/fence.rs", "a system call without a function in the C library"),
     ("pool/src/intern/words.rs", "readers share words and tables with writers"),
     ("pool/src/account.rs", "a counting allocator wraps another"),
