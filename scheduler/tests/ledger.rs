@@ -327,9 +327,13 @@ fn a_runtime_dropped_with_jobs_in_every_lane_and_state_leaves_nobody_waiting() {
         while resting.iter().any(|job| job.status() != Status::Resting) {
             tokio::task::yield_now().await;
         }
-        let waits = || async {
-            let _grenade = Grenade(true);
-            std::future::pending::<Told>().await
+        let waits = || {
+            // Theirs from the beginning: what runs need not have been polled yet.
+            let grenade = Grenade(true);
+            async move {
+                let _grenade = grenade;
+                std::future::pending::<Told>().await
+            }
         };
         let running = [
             scheduler.submit(Job::io(waits())),
