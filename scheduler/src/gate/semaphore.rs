@@ -20,7 +20,7 @@ use crate::gate::{Gate, Pass};
 use crate::manners::clock::{FOREVER, nanos};
 use crate::manners::config::PERMITS_MAX;
 use crate::manners::metrics::Meters;
-use crate::manners::pad::Padded;
+use crate::manners::stripes::Striped;
 use crate::manners::{CallOutcome, Reason, Refusal, SetupError};
 
 /// The numbers of a semaphore or bulkhead.
@@ -189,8 +189,8 @@ pub(super) fn check_limit(what: &'static str, name: &str, limit: usize) -> Resul
 /// What semaphores and bulkheads share.
 pub(super) struct Permits {
     free: tokio::sync::Semaphore,
-    /// Counted on the fast path; on a line that only writers touch.
-    acquired: Padded<AtomicU64>,
+    /// Counted on the fast path, where threads fight for the permits already.
+    acquired: Striped,
     /// Permits that are to vanish when they come back.
     debt: AtomicUsize,
     waiting: AtomicUsize,
@@ -216,7 +216,7 @@ impl Permits {
     ) -> Arc<Self> {
         Arc::new(Self {
             free: tokio::sync::Semaphore::new(limit),
-            acquired: Padded::default(),
+            acquired: Striped::default(),
             debt: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             waited: AtomicU64::new(0),
@@ -267,7 +267,7 @@ impl Permits {
 
     #[inline]
     fn count(&self, n: u32) -> Permit<'_> {
-        self.acquired.fetch_add(1, Relaxed);
+        self.acquired.add();
         Permit { permits: self, count: n }
     }
 
@@ -361,7 +361,7 @@ impl Permits {
             limit,
             in_use: (limit + debt).saturating_sub(self.free.available_permits()),
             waiting: self.waiting.load(Relaxed),
-            acquired: self.acquired.load(Relaxed),
+            acquired: self.acquired.sum(),
             waited: self.waited.load(Relaxed),
             wait_total: Duration::from_nanos(self.wait_nanos.load(Relaxed)),
             refused: self.refused.load(Relaxed),
