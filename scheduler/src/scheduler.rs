@@ -474,24 +474,23 @@ impl Scheduler {
     }
 
     /// A process lane without workers is not there, until somebody asks for it.
+    #[cfg(feature = "process")]
     fn shows(&self, lane: &LaneStats) -> bool {
-        #[cfg(feature = "process")]
-        if lane.lane == LaneKind::Process {
-            return self.lane(LaneKind::Process).pool().is_some() || lane.ledger.submitted > 0;
-        }
-        let _ = (self, lane);
-        true
+        lane.lane != LaneKind::Process || self.lane(LaneKind::Process).pool().is_some() || lane.ledger.submitted > 0
     }
 
     /// Everything in numbers.
     pub fn stats(&self) -> SchedulerStats {
         let (limit, used, peak) = self.0.budget.usage();
         let (background_open, background_kept) = self.0.background.counts();
+        let lanes = self.0.lanes.iter().map(Lane::stats);
+        #[cfg(feature = "process")]
+        let lanes = lanes.filter(|lane| self.shows(lane));
         SchedulerStats {
             background_open,
             background_kept,
             name: self.0.name.to_string(),
-            lanes: self.0.lanes.iter().map(Lane::stats).filter(|lane| self.shows(lane)).collect(),
+            lanes: lanes.collect(),
             cpu_used: used.cores(),
             cpu_peak: peak.cores(),
             cpu_limit: limit.cores(),
