@@ -94,7 +94,9 @@ fn the_order_of_the_old_policy_is_the_order_in_which_entries_leave() {
 
 #[test]
 fn counts_of_use_go_along_where_both_policies_have_them() {
-    let cache = Cache::builder().max_entries(10).policy(PolicyKind::Lfu).shards(1).build().unwrap();
+    // Frequencies may be told too high where keys fall together, once in some hundred seeds.
+    let hasher = foldhash::fast::FixedState::with_seed(1);
+    let cache = Cache::builder().max_entries(10).policy(PolicyKind::Lfu).shards(1).hasher(hasher).build().unwrap();
     (0..10).for_each(|key| cache.insert(key, ()));
     (0..7).for_each(|_| assert!(cache.get(&3).is_some()));
     assert_eq!(cache.explain(&3).unwrap().frequency, Some(8));
