@@ -30,12 +30,12 @@ async fn settle() {
 }
 
 fn balanced(scheduler: &Scheduler) -> Ledger {
-    // A thread strikes its closure off after the handle has the result, and is waited for as long as a busy machine may need.
     let mut ledger = scheduler.stats().ledger();
     for _ in 0..60_000 {
         if ledger.open() == 0 {
             break;
         }
+        // A thread strikes its closure off after the handle has the result; it keeps the machine's time, and tells nobody.
         std::thread::sleep(Duration::from_millis(1));
         ledger = scheduler.stats().ledger();
     }
