@@ -2,7 +2,7 @@
 //!
 //! One ring for all threads, so that the shadow sees the hits of all in the order in which they happened: with a ring for each, a
 //! cache of a few dozen entries chose otherwise under two threads than under one. What readers share here they touch for one hit in
-//! thirty at the most, which is what the shadow watches on the whole.
+//! thirty on the whole, since that is the shadow's share; for each of them in the bursts of a small cache.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
